@@ -1,0 +1,225 @@
+"""FLARE's equations against numbers worked out by hand and scikit-learn."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.metrics.pairwise import rbf_kernel
+
+from tff_defenses.aggregators import flare
+
+
+def mmd_by_sklearn(a, b, form, gamma=None):
+  """Independent Eq. (4), with scikit-learn's kernel (default gamma = 1 / o)."""
+  m, a, b = len(a), a.astype(float), b.astype(float)  # it would compute in float32
+  within = sum(rbf_kernel(x, gamma=gamma).sum() - m for x in (a, b))
+  kernel = rbf_kernel(a, b, gamma=gamma)
+  if form == "gretton":
+    return (within - 2 * (kernel.sum() - np.trace(kernel))) / (m * (m - 1))
+  if form == "authors":
+    return within / (m * (m - 1)) - 2 * kernel.sum() / m**2
+  return (within - 2 * kernel.sum()) / (m * (m - 1))
+
+
+@pytest.mark.parametrize(
+  ("form", "expected"), [("paper", -1.367879), ("authors", 0.0), ("gretton", 0.0)]
+)
+def test_eq4_by_hand(form, expected):
+  # Kernel sums: A = 2 e^-1, C = 2 e^-4, X = 1 + e^-4 + e^-1 + e^-1.
+  r_1, r_2 = np.float32([[0], [1]]), np.float32([[0], [2]])
+  found = float(flare.mmd(r_1, r_2, form=form, gamma=1.0))
+  assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_eq4_authors_before_the_clip_by_hand():
+  plrs = np.float32([[[0], [1]], [[0], [2]]])
+  found = flare._mmd_statistic(plrs, "authors", 1.0)[0, 1]
+  assert float(found) == pytest.approx(-0.490842, abs=1e-6)
+
+
+@pytest.mark.parametrize("form", ["paper", "gretton"])
+def test_pairwise_mmd_equals_scikit_learn(form, rng):
+  plrs = rng.normal(size=(5, 10, 7)).astype(np.float32)
+  found = flare.pairwise_mmd(plrs, form=form).numpy()
+  for i in range(5):
+    for j in range(5):
+      if i != j:
+        expected = mmd_by_sklearn(plrs[i], plrs[j], form)
+        assert found[i, j] == pytest.approx(expected, abs=1e-9)
+
+
+def test_authors_form_is_clipped_at_zero(rng):
+  plrs = rng.normal(size=(6, 10, 7)).astype(np.float32)
+  plrs[3] += 5
+  found = flare.pairwise_mmd(plrs, form="authors").numpy()
+  expected = mmd_by_sklearn(plrs[0], plrs[3], "authors")
+  assert found[0, 3] == pytest.approx(expected, abs=1e-9)
+  assert found.min() == 0.0
+
+
+@pytest.mark.parametrize(("form", "expected"), [("paper", -2 / 9), ("gretton", 0.0)])
+def test_equal_models_have_the_known_mmd(form, expected, rng):
+  r = rng.normal(size=(10, 128)).astype(np.float32)
+  assert float(flare.mmd(r, r, form=form)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_pairwise_mmd_is_exactly_symmetric(rng):
+  found = flare.pairwise_mmd(rng.normal(size=(9, 10, 128))).numpy()
+  np.testing.assert_array_equal(found, found.T)
+
+
+def test_median_gamma_by_hand():
+  # Distances of 0, 1, 3: 1, 2, 3; median 2; gamma = 1 / 8. (m = 1 is fine here.)
+  gamma = flare.median_gamma(np.float32([[[0]], [[1]], [[3]]]))
+  assert float(gamma) == pytest.approx(1 / 8)
+
+
+def test_median_gamma_of_equal_plrs_is_one_over_width():
+  assert float(flare.median_gamma(np.ones((3, 2, 4), np.float32))) == 0.25
+
+
+@pytest.mark.parametrize(("n", "k"), [(10, 5), (7, 4), (5, 2), (3, 2), (11, 6), (1, 0)])
+def test_number_of_neighbours_rounds_half_to_even(n, k):
+  assert int(flare.num_neighbours(n, 0.5)) == k
+
+
+def test_votes_by_hand():
+  # On a line at 0, 1, 3, 7 with k = 2: one other each: 0->1, 1->0, 2->1, 3->2.
+  places = np.array([0.0, 1.0, 3.0, 7.0])
+  votes = flare.neighbour_votes(np.abs(places[:, None] - places), 0.5)
+  assert votes.numpy().tolist() == [1, 2, 1, 0]
+
+
+def test_ties_go_to_the_lowest_index():
+  votes = flare.neighbour_votes(np.zeros((4, 4)), 0.5)
+  assert votes.numpy().tolist() == [3, 1, 0, 0]
+
+
+def test_votes_do_not_look_at_the_diagonal():
+  distances = np.array([[9.0, 1, 2], [1, 9, 3], [2, 3, 9]])
+  assert flare.neighbour_votes(distances, 0.5).numpy().tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 10, 11])
+def test_votes_sum_to_n_times_k_minus_one(n, rng):
+  distances = rng.random((n, n))
+  votes = flare.neighbour_votes(distances + distances.T, 0.5)
+  k = max(int(flare.num_neighbours(n, 0.5)), 1)
+  assert int(tf.reduce_sum(votes)) == n * (k - 1)
+
+
+def test_two_clients_get_uniform_trust():
+  trust = flare.trust_scores(flare.neighbour_votes(np.zeros((2, 2)), 0.5))
+  assert trust.numpy().tolist() == [0.5, 0.5]
+
+
+def test_eq5_by_hand():
+  trust = flare.trust_scores([0, 1], 1.0).numpy()
+  np.testing.assert_allclose(trust, [0.268941, 0.731059], atol=1e-6)
+
+
+UNEVEN = [8, 7, 6, 5, 5, 4, 3, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+  ("votes", "mode", "last", "largest", "effective"),
+  [
+    ([40 / 9] * 9 + [0], "paper", 0.0013, 0.111, 9.0),
+    ([40 / 9] * 9 + [0], "mean_votes", 0.0353, 0.107, 9.6),
+    (UNEVEN, "paper", 0.0002, 0.6135, 2.3),
+    (UNEVEN, "mean_votes", 0.0303, 0.2238, 7.35),
+  ],
+)
+def test_eq5_on_forty_votes(votes, mode, last, largest, effective):
+  trust = flare.trust_scores(votes, 1.0, mode).numpy()
+  assert trust[-1] == pytest.approx(last, abs=6e-5)
+  assert trust.max() == pytest.approx(largest, abs=6e-4)
+  assert 1 / (trust**2).sum() == pytest.approx(effective, abs=0.05)
+
+
+def test_one_more_vote_for_everybody_changes_nothing():
+  one = flare.trust_scores(np.array(UNEVEN))
+  more = flare.trust_scores(np.array(UNEVEN) + 1)
+  np.testing.assert_allclose(one, more, rtol=1e-6)
+
+
+def test_colluding_pair_weighs_less_than_any_honest_client(rng):
+  # Honest models on the corners of a square: two votes each from their neighbours.
+  shared = rng.normal(size=(10, 16))
+  corners = np.zeros((4, 10, 16))
+  corners[:, :, 0] = [[0], [0.5], [0.5], [0]]
+  corners[:, :, 1] = [[0], [0], [0.51], [0.52]]
+  twins = np.repeat(shared[None] + 4, 2, axis=0)
+  plrs = np.concatenate([shared + corners, twins]).astype(np.float32)
+  votes = flare.neighbour_votes(flare.pairwise_mmd(plrs), 0.5).numpy()
+  trust = flare.trust_scores(votes).numpy()
+  assert votes[4:].tolist() == [1, 1]
+  assert trust[4:].max() < trust[:4].min()
+
+
+def test_permuting_near_identical_models_permutes_the_trust(rng):
+  base = rng.normal(size=(1, 10, 128))
+  plrs = (base + 1e-3 * rng.normal(size=(8, 10, 128))).astype(np.float32)
+  order = rng.permutation(8)
+  for form in flare.MMD_FORMS[::2]:  # "authors" ties at zero on purpose
+    one = flare.trust_scores(flare.neighbour_votes(flare.pairwise_mmd(plrs, form=form)))
+    distances = flare.pairwise_mmd(plrs[order], form=form)
+    two = flare.trust_scores(flare.neighbour_votes(distances))
+    np.testing.assert_allclose(one.numpy()[order], two, rtol=1e-6)
+
+
+def test_eq6_is_the_trust_weighted_sum(rng):
+  updates = rng.normal(size=(6, 4)).astype(np.float32)
+  plrs = rng.normal(size=(6, 10, 3)).astype(np.float32)
+  trust = flare.trust_scores(flare.neighbour_votes(flare.pairwise_mmd(plrs))).numpy()
+  found = flare.aggregate(updates, plrs=plrs)
+  np.testing.assert_allclose(found, trust @ updates, rtol=1e-5)
+
+
+def test_clipped_fraction_counts_negative_pairs(rng):
+  near = np.repeat(rng.normal(size=(1, 10, 3)), 3, axis=0)
+  plrs = np.concatenate([near, near[:1] + 30]).astype(np.float32)
+  _, measured = flare._rule(
+    np.zeros((4, 2), np.float32), plrs, 1.0, "paper", 0.5, "authors", None
+  )
+  assert float(measured["clipped_fraction"]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+  ("settings", "name"),
+  [
+    ({"temperature": 0.0}, "temperature"),
+    ({"temperature": -1.0}, "temperature"),
+    ({"temperature": float("nan")}, "temperature"),
+    ({"temperature_mode": "mean"}, "temperature_mode"),
+    ({"neighbour_fraction": 0.0}, "neighbour_fraction"),
+    ({"neighbour_fraction": 1.5}, "neighbour_fraction"),
+    ({"mmd": "biased"}, "mmd"),
+    ({"bandwidth": -2.0}, "bandwidth"),
+    ({"bandwidth": "mean"}, "bandwidth"),
+  ],
+)
+def test_bad_setting_raises_with_its_name(settings, name):
+  with pytest.raises(ValueError, match=f"`{name}`"):
+    flare.FlareFactory(lambda w: w, **settings)
+
+
+def test_plr_fn_that_cannot_be_called_raises():
+  with pytest.raises(TypeError, match="`plr_fn`"):
+    flare.FlareFactory(np.zeros(3))
+
+
+def test_single_auxiliary_sample_raises():
+  with pytest.raises(ValueError, match="m - 1"):
+    flare.pairwise_mmd(np.zeros((3, 1, 4), np.float32))
+
+
+def test_repr_shows_every_setting():
+  text = repr(flare.FlareFactory(len, temperature=2.0, mmd="gretton"))
+  for part in (
+    "temperature=2.0",
+    "temperature_mode='paper'",
+    "neighbour_fraction=0.5",
+    "mmd='gretton'",
+    "bandwidth=None",
+  ):
+    assert part in text

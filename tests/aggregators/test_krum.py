@@ -1,0 +1,100 @@
+"""Krum and Multi-Krum against numbers by hand and a plain NumPy version."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_defenses.aggregators import krum
+
+LINE = np.float32([[0], [1], [2], [4], [100]])
+
+
+def scores_by_numpy(updates, f):
+  """Independent Krum scores in float64, by the definition."""
+  n = len(updates)
+  scores = []
+  for i in range(n):
+    squares = [
+      float(((updates[i].astype(float) - updates[j].astype(float)) ** 2).sum())
+      for j in range(n)
+      if j != i
+    ]
+    scores.append(sum(sorted(squares)[: max(1, n - f - 2)]))
+  return np.array(scores)
+
+
+def test_scores_by_hand():
+  assert krum.krum_scores(LINE, 1).numpy().tolist() == [5, 2, 5, 13, 18820]
+
+
+def test_authors_scores_by_hand():
+  found = krum.krum_scores(LINE, 1, variant="authors").numpy()
+  np.testing.assert_allclose(found, [3, 2, 3, 5, 194], rtol=1e-6)
+
+
+def test_krum_picks_the_smallest_score():
+  assert krum.aggregate(LINE, 1).numpy().tolist() == [1.0]
+
+
+def test_multi_krum_is_the_mean_of_the_smallest():
+  # Scores 5, 2, 5, ...: rows 1 and 0; the tie of rows 0 and 2 goes to row 0.
+  assert krum.aggregate(LINE, 1, num_selected=2).numpy().tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+  ("n", "f"), [(10, 1), (30, 9), (30, 27), (7, 2), (3, 1), (2, 0)]
+)
+def test_scores_equal_numpy(n, f, rng):
+  updates = rng.normal(size=(n, 50)).astype(np.float32)
+  found = krum.krum_scores(updates, f).numpy()
+  np.testing.assert_allclose(found, scores_by_numpy(updates, f), rtol=1e-4)
+
+
+def test_near_equal_updates_far_from_the_origin_keep_their_order(rng):
+  updates = (1000 + 0.01 * rng.normal(size=(8, 400))).astype(np.float32)
+  found = krum.krum_scores(updates, 1).numpy()
+  np.testing.assert_allclose(found, scores_by_numpy(updates, 1), rtol=1e-3)
+
+
+def test_permuting_clients_permutes_the_pick(rng):
+  updates = rng.normal(size=(9, 20)).astype(np.float32)
+  order = rng.permutation(9)
+  one, two = krum.aggregate(updates, 2), krum.aggregate(updates[order], 2)
+  np.testing.assert_array_equal(one, two)
+
+
+def test_a_huge_update_is_not_picked(rng):
+  updates = rng.normal(size=(7, 5)).astype(np.float32)
+  updates[3] = 1e30
+  updates = tf.constant(updates)
+  picked = krum.select(krum.krum_scores(updates, 1), 1).numpy()
+  assert not picked[3] and np.isfinite(krum.aggregate(updates, 1)).all()
+
+
+def test_one_client_is_returned():
+  assert krum.aggregate(np.float32([[3, 4]]), 0).numpy().tolist() == [3, 4]
+
+
+def test_kernel_columns_leave_out_biases():
+  specs = [tf.TensorSpec([2, 1]), tf.TensorSpec([3])]
+  assert krum.kernel_columns(specs).tolist() == [True, True, False, False, False]
+
+
+def test_columns_limit_the_distances():
+  updates = np.float32([[0, 9], [0.1, -9], [0.2, 50], [5, 0], [6, 0]])
+  picked = krum.aggregate(updates, 1, columns=np.array([True, False]))
+  np.testing.assert_allclose(picked, [0.1, -9])
+
+
+@pytest.mark.parametrize(
+  ("args", "settings", "name"),
+  [
+    ((-1,), {}, "num_byzantine"),
+    ((1.5,), {}, "num_byzantine"),
+    ((1, 0), {}, "num_selected"),
+    ((1,), {"variant": "bulyan"}, "variant"),
+  ],
+)
+def test_bad_setting_raises_with_its_name(args, settings, name):
+  with pytest.raises(ValueError, match=f"`{name}`"):
+    krum.KrumFactory(*args, **settings)

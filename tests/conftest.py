@@ -1,0 +1,23 @@
+"""Fixtures of all tests. No test imports TFF before this file has set its logging."""
+
+import os
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # before TensorFlow is imported anywhere
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def runtime():
+  """TFF's default context for the whole test run, on a worker of its own."""
+  from tff_defenses.runtime import use_local_worker
+
+  with use_local_worker() as running:
+    yield running
+
+
+@pytest.fixture
+def rng():
+  """NumPy generator with a fixed seed."""
+  return np.random.default_rng(0)

@@ -1,0 +1,227 @@
+"""Calls through the runtime: results, lost workers, time limits, several workers."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tests.runtime.process_probe import ends_within, is_running
+from tff_defenses.runtime import (
+  LocalWorker,
+  WorkerError,
+  WorkerTimeoutError,
+  use_local_worker,
+  use_remote_workers,
+)
+
+_LONG = 100_000_000  # steps of `count_to`, 4 microseconds each: minutes
+_SECONDS = 400_000  # steps: one to two seconds
+
+
+@pytest.fixture(scope="module")
+def own_runtime(runtime):
+  """A runtime whose worker the tests may kill; puts the shared one back at the end."""
+  del runtime  # it must be the default context before
+  import tensorflow_federated as tff
+
+  before = tff.framework.get_context_stack().current
+  with use_local_worker() as running:
+    yield running
+  tff.framework.set_default_context(before)
+
+
+@pytest.fixture(scope="module")
+def count_to():
+  import tensorflow as tf
+  import tensorflow_federated as tff
+
+  @tff.tensorflow.computation(np.int32)
+  def count(limit):
+    return tf.while_loop(lambda i: i < limit, lambda i: (i + 1,), (tf.constant(0),))[0]
+
+  return count
+
+
+@pytest.fixture(scope="module")
+def total():
+  import tensorflow_federated as tff
+
+  @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
+  def total(values):
+    return tff.federated_sum(values)
+
+  return total
+
+
+def kill_soon(worker, seconds=0.4):
+  killer = threading.Timer(seconds, os.kill, (worker.pid, signal.SIGKILL))
+  killer.start()
+  return killer
+
+
+def test_import_is_light():
+  script = (
+    "import sys, tff_defenses.runtime\n"
+    "heavy = {'tensorflow', 'tensorflow_federated', 'jax', 'grpc'} & set(sys.modules)\n"
+    "sys.exit(f'imported {heavy}' if heavy else 0)"
+  )
+  done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+
+
+def test_shared_runtime_is_the_default_context(runtime, total):
+  assert total([1, 2, 3]) == 6
+  assert runtime.call(total, [1, 2]) == 3
+
+
+def test_worker_killed_during_a_call_is_replaced_and_the_call_repeated(
+  own_runtime, count_to, caplog
+):
+  first = own_runtime.worker.pid
+  killer = kill_soon(own_runtime.worker)
+  with caplog.at_level(logging.WARNING):
+    assert own_runtime.call(count_to, _SECONDS) == _SECONDS
+  killer.join()
+  assert own_runtime.worker.pid != first
+  assert "Repeating a call" in caplog.text and "SIGKILL" in caplog.text
+  assert count_to(3) == 3  # the new worker is the default context
+
+
+def test_worker_killed_more_often_than_allowed_raises(own_runtime, count_to):
+  kill_soon(own_runtime.worker)
+  started = time.monotonic()
+  with pytest.raises(WorkerError, match="SIGKILL") as raised:
+    own_runtime.call(count_to, _LONG, max_restarts=0)
+  assert time.monotonic() - started < 5
+  assert not isinstance(raised.value, WorkerTimeoutError)
+  assert own_runtime.call(count_to, 4) == 4
+
+
+def test_computation_called_directly_does_not_wait_for_a_dead_worker(
+  own_runtime, count_to
+):
+  kill_soon(own_runtime.worker)
+  started = time.monotonic()
+  with pytest.raises(WorkerError, match="SIGKILL"):
+    count_to(_LONG)
+  assert time.monotonic() - started < 5
+  with pytest.raises(WorkerError, match="no worker"):
+    count_to(1)
+
+
+def test_call_that_takes_too_long_raises_and_the_next_one_works(own_runtime, count_to):
+  started = time.monotonic()
+  with pytest.raises(WorkerTimeoutError, match="timeout_seconds"):
+    own_runtime.call(count_to, _LONG, timeout_seconds=1)
+  assert time.monotonic() - started < 4
+  assert own_runtime.call(count_to, 5, timeout_seconds=30) == 5
+
+
+def test_ctrl_c_ends_the_call_and_the_worker(own_runtime, count_to):
+  own_runtime.call(count_to, 1)
+  pid = own_runtime.worker.pid
+  threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
+  with pytest.raises(KeyboardInterrupt):
+    own_runtime.call(count_to, _LONG)
+  assert ends_within(pid, 2)
+  assert own_runtime.call(count_to, 6) == 6
+
+
+def test_call_works_from_another_thread(own_runtime, count_to):
+  results = []
+  thread = threading.Thread(
+    target=lambda: results.append(own_runtime.call(count_to, 7))
+  )
+  thread.start()
+  thread.join(30)
+  assert results == [7]
+
+
+def test_other_errors_pass_through_and_leave_the_worker(own_runtime):
+  def fail(message):
+    raise KeyError(message)
+
+  own_runtime.call(lambda: None)
+  pid = own_runtime.worker.pid
+  with pytest.raises(KeyError, match="mine"):
+    own_runtime.call(fail, "mine", timeout_seconds=30)
+  assert own_runtime.worker.pid == pid
+
+
+def test_error_with_a_code_that_tff_would_repeat_for_ever_is_raised(own_runtime):
+  import grpc
+  import tensorflow as tf
+  import tensorflow_federated as tff
+
+  @tff.tensorflow.computation
+  def read_before_init():
+    table = tf.raw_ops.VarHandleOp(dtype=tf.int32, shape=[], shared_name="no_value")
+    return tf.raw_ops.ReadVariableOp(resource=table, dtype=tf.int32)
+
+  with pytest.raises(grpc.RpcError) as raised:
+    own_runtime.call(read_before_init, timeout_seconds=30)
+  assert "no_value" in raised.value.details()
+
+
+def test_peak_memory_covers_driver_and_worker(own_runtime):
+  own_runtime.call(lambda: None)
+  peak = own_runtime.peak_memory_bytes()
+  assert peak > own_runtime.worker.peak_bytes + 100e6  # TensorFlow alone takes more
+
+
+def test_closed_runtime_says_so(count_to, own_runtime):
+  closed = use_local_worker()
+  pid = closed.worker.pid
+  closed.close()
+  closed.close()
+  assert not is_running(pid)
+  with pytest.raises(WorkerError, match="`close`"):
+    closed.call(count_to, 1)
+  with pytest.raises(WorkerError, match="no worker"):
+    count_to(1)
+
+
+@pytest.mark.parametrize("limit", [{"timeout_seconds": 0}, {"max_restarts": -1}])
+def test_limit_outside_its_range_raises_with_its_name(own_runtime, limit):
+  with pytest.raises(ValueError, match=next(iter(limit))):
+    own_runtime.call(int, **limit)
+
+
+def test_clients_are_split_over_remote_workers(own_runtime, total):
+  workers = [LocalWorker(), LocalWorker()]
+  for worker in workers:
+    worker.start()
+  addresses = [worker.address for worker in workers]
+  with use_remote_workers(addresses, connect_seconds=3) as remote:
+    assert remote.call(total, [1, 2, 3]) == 6
+    workers[1].stop()
+    started = time.monotonic()
+    with pytest.raises(WorkerError, match=addresses[1]):
+      remote.call(total, [1, 2, 3], max_restarts=0)
+    assert time.monotonic() - started < 5
+  assert workers[0].is_alive  # it is not ours to end
+  with use_remote_workers(addresses[:1]) as remote:
+    assert remote.call(total, [4, 5]) == 9
+  workers[0].stop()
+
+
+def test_remote_worker_that_does_not_answer_is_named():
+  with pytest.raises(WorkerError, match=r"no answer from 127\.0\.0\.1:9\."):
+    use_remote_workers(["127.0.0.1:9"], connect_seconds=0.5)
+
+
+@pytest.mark.parametrize("addresses", [[], ["host"], ["a:1", "a:1"], [":8000"]])
+def test_wrong_addresses_raise(addresses):
+  with pytest.raises(ValueError, match="addresses"):
+    use_remote_workers(addresses)
+
+
+def test_connect_seconds_must_be_positive():
+  with pytest.raises(ValueError, match="connect_seconds"):
+    use_remote_workers(["127.0.0.1:9"], connect_seconds=0)

@@ -1,0 +1,287 @@
+"""What all defenses share: the factory types, and how they are plugged together.
+
+Three kinds of factory meet here, all called in the same way by `learning`:
+
+* plain TFF factories, TFF's own or anybody's (weighted ones get equal weights);
+* `PlainFactory`, and below it `StackedFactory` for rules that see all updates at once:
+  TFF factories that also take each client's index and number of examples;
+* `ModelAwareFactory`: rules that need the global weights as well.
+"""
+
+import abc
+import collections
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_defenses.aggregators import rows, stacking
+
+INFO_TYPE = tff.to_type(
+  collections.OrderedDict(client_index=np.int32, num_examples=np.float32)
+)
+
+
+class ModelAwareFactory(abc.ABC):
+  """A factory whose rule needs the global weights besides the updates.
+
+  `create(weights_type)` returns a process with `initialize()` and
+  `next(state, global_weights@SERVER, updates@CLIENTS)`; updates have the type of the
+  weights and TFF's sign (initial minus trained). `track_global_weights` makes it a
+  plain TFF factory.
+  """
+
+  @abc.abstractmethod
+  def create_unified(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
+    """Like `create`, with a further argument: {INFO_TYPE}@CLIENTS; see `unify`."""
+
+  def create(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
+    """Builds the process; clients stand in the order of their arrival.
+
+    Args:
+      weights_type: The type of the global weights, a structure of floats.
+
+    Returns:
+      A process whose `next` is <state@SERVER, W@SERVER, {W}@CLIENTS> ->
+      <state, W, measurements>@SERVER.
+    """
+    inner = self.create_unified(weights_type)
+
+    @tff.federated_computation(
+      inner.initialize.type_signature.result,
+      tff.FederatedType(weights_type, tff.SERVER),
+      tff.FederatedType(weights_type, tff.CLIENTS),
+    )
+    def next_fn(state, global_weights, updates):
+      return inner.next(state, global_weights, updates, no_info())
+
+    return measured_process(inner.initialize, next_fn)
+
+
+class PlainFactory(tff.aggregators.UnweightedAggregationFactory):
+  """Base of our plain TFF factories: each client's index and size may come along.
+
+  A subclass implements `create_informed`; `create` is what TFF calls.
+  """
+
+  @abc.abstractmethod
+  def create_informed(self, value_type: tff.Type) -> tff.templates.MeasuredProcess:
+    """Builds a process with next(state, {U}@CLIENTS, {INFO_TYPE}@CLIENTS)."""
+
+  def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
+    """Builds the plain TFF process; clients stand in the order of their arrival."""
+    inner = self.create_informed(value_type)
+
+    @tff.federated_computation(
+      inner.initialize.type_signature.result,
+      tff.FederatedType(value_type, tff.CLIENTS),
+    )
+    def next_fn(state, updates):
+      return inner.next(state, updates, no_info())
+
+    return tff.templates.AggregationProcess(inner.initialize, next_fn)
+
+
+class StackedFactory(PlainFactory):
+  """Base of the plain rules that look at all updates of a round at once.
+
+  A subclass implements `_rule` on the matrix of finite updates; stacking, client order,
+  the removal of non-finite updates and the way back to the structure happen here.
+  """
+
+  @abc.abstractmethod
+  def _rule(self, updates: tf.Tensor, specs) -> tuple[tf.Tensor, rows.Measurements]:
+    """The rule: [k, d] float32 -> ([d] float32, measurements with `weight` [k]).
+
+    `specs` is the list of `tf.TensorSpec` that lie side by side in a row.
+    """
+
+  def create_informed(self, value_type: tff.Type) -> tff.templates.MeasuredProcess:
+    stacking.check_value_type(type(self).__name__, value_type)
+    specs = stacking.tensor_specs(value_type)
+
+    @tff.tensorflow.computation(stacking.matrix_type(value_type))
+    def run_rule(updates):
+      rule = functools.partial(self._rule, specs=tf.nest.flatten(specs))
+      row, measurements = rows.on_kept_rows(rows.finite_rows(updates), rule, updates)
+      return stacking.unflatten(row, specs), measurements
+
+    @tff.federated_computation
+    def init_fn():
+      return tff.federated_value((), tff.SERVER)
+
+    @tff.federated_computation(
+      init_fn.type_signature.result,
+      tff.FederatedType(value_type, tff.CLIENTS),
+      tff.FederatedType(INFO_TYPE, tff.CLIENTS),
+    )
+    def next_fn(state, updates, info):
+      stacked = stacking.federated_stack(updates, info, value_type)
+      result, measurements = tff.federated_map(run_rule, stacked)
+      return tff.templates.MeasuredProcessOutput(state, result, measurements)
+
+    return measured_process(init_fn, next_fn)
+
+
+def measured_process(initialize, next_fn) -> tff.templates.MeasuredProcess:
+  """A `tff.templates.MeasuredProcess` whose `next` takes several arguments."""
+  return tff.templates.MeasuredProcess(initialize, next_fn, next_is_multi_arg=True)
+
+
+def no_info():
+  """{INFO_TYPE}@CLIENTS that tells nothing: index 0 and one example everywhere."""
+
+  @tff.tensorflow.computation
+  def info():
+    return collections.OrderedDict(client_index=np.int32(0), num_examples=1.0)
+
+  return tff.federated_eval(info, tff.CLIENTS)
+
+
+def unify(factory, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
+  """Gives any factory one and the same process form.
+
+  Args:
+    factory: A `ModelAwareFactory`, or any TFF factory; a weighted one gets the clients'
+      numbers of examples as weights.
+    weights_type: W, the type of the trainable weights and of the updates.
+
+  Returns:
+    A process with next(state, W@SERVER, {W}@CLIENTS, {INFO_TYPE}@CLIENTS).
+
+  Raises:
+    TypeError: `factory` is none of these.
+  """
+  if isinstance(factory, ModelAwareFactory):
+    return factory.create_unified(weights_type)
+  if isinstance(factory, PlainFactory):
+    inner = factory.create_informed(weights_type)
+    call = inner.next
+  elif isinstance(factory, tff.aggregators.UnweightedAggregationFactory):
+    inner = factory.create(weights_type)
+    call = _drop_info(inner.next)
+  elif isinstance(factory, tff.aggregators.WeightedAggregationFactory):
+    inner = factory.create(weights_type, tff.TensorType(np.float32))
+    call = _info_to_weight(inner.next)
+  else:
+    raise TypeError(
+      "aggregator: must be a ModelAwareFactory or a TFF aggregation factory, got "
+      f"{type(factory).__name__}. Pass for example `td.KrumFactory(1)`."
+    )
+
+  @tff.federated_computation(
+    inner.initialize.type_signature.result,
+    tff.FederatedType(weights_type, tff.SERVER),
+    tff.FederatedType(weights_type, tff.CLIENTS),
+    tff.FederatedType(INFO_TYPE, tff.CLIENTS),
+  )
+  def next_fn(state, global_weights, updates, info):
+    del global_weights
+    return call(state, updates, info)
+
+  return measured_process(inner.initialize, next_fn)
+
+
+def _drop_info(next_fn):
+  return lambda state, updates, info: next_fn(state, updates)
+
+
+def _info_to_weight(next_fn):
+  @tff.tensorflow.computation(INFO_TYPE)
+  def weight(info):
+    return info["num_examples"]
+
+  return lambda state, updates, info: next_fn(
+    state, updates, tff.federated_map(weight, info)
+  )
+
+
+class _TrackingFactory(tff.aggregators.UnweightedAggregationFactory):
+  """See `track_global_weights`."""
+
+  def __init__(self, factory: ModelAwareFactory, initial_weights):
+    if not isinstance(factory, ModelAwareFactory):
+      raise TypeError(
+        "track_global_weights: `factory` must be model-aware, got "
+        f"{type(factory).__name__}. A plain factory needs no tracking."
+      )
+    self._factory = factory
+    self._initial = [
+      np.asarray(x, np.float32) for x in tf.nest.flatten(initial_weights)
+    ]
+
+  def __repr__(self):
+    return f"track_global_weights({self._factory!r})"
+
+  def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
+    inner = self._factory.create(value_type)
+    specs = stacking.tensor_specs(value_type)
+    _check_weights(self._initial, specs)
+    initial = self._initial
+
+    @tff.tensorflow.computation
+    def initial_weights():
+      return tf.nest.pack_sequence_as(specs, [tf.constant(x) for x in initial])
+
+    @tff.tensorflow.computation(value_type, value_type)
+    def step(weights, update):
+      return apply_update(weights, update)
+
+    @tff.federated_computation
+    def init_fn():
+      weights = tff.federated_eval(initial_weights, tff.SERVER)
+      return tff.federated_zip((inner.initialize(), weights))
+
+    @tff.federated_computation(
+      init_fn.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS)
+    )
+    def next_fn(state, updates):
+      output = inner.next(state[0], state[1], updates)
+      weights = tff.federated_map(step, (state[1], output.result))
+      return tff.templates.MeasuredProcessOutput(
+        tff.federated_zip((output.state, weights)), output.result, output.measurements
+      )
+
+    return tff.templates.AggregationProcess(init_fn, next_fn)
+
+
+def track_global_weights(
+  factory: ModelAwareFactory, initial_weights
+) -> tff.aggregators.UnweightedAggregationFactory:
+  """Makes a model-aware factory a plain TFF one, by keeping a copy of the weights.
+
+  For `tff.learning.algorithms.build_unweighted_fed_avg(model_aggregator=...)` with
+  server SGD at learning rate 1 and no momentum: only then is the copy the global model.
+  Like TFF's finalizer the copy skips a round whose aggregate is not finite.
+
+  Args:
+    factory: The model-aware factory.
+    initial_weights: The trainable weights that the learning process starts from, in
+      model order; a learning process started from others is tracked wrongly.
+
+  Returns:
+    A plain factory; measurements are those of `factory`.
+
+  Raises:
+    TypeError: `factory` is not model-aware. ValueError (in create): the weights have
+      other shapes than the updates.
+  """
+  return _TrackingFactory(factory, initial_weights)
+
+
+def apply_update(weights, update):
+  """theta <- theta - update (Eq. 6 in TFF's sign), unless the update is not finite."""
+  finite = rows.all_finite(update)
+  return tf.nest.map_structure(lambda w, u: tf.where(finite, w - u, w), weights, update)
+
+
+def _check_weights(initial: Sequence[np.ndarray], specs) -> None:
+  found = [tuple(x.shape) for x in initial]
+  wanted = [tuple(spec.shape) for spec in tf.nest.flatten(specs)]
+  if found != wanted:
+    raise ValueError(
+      f"track_global_weights: `initial_weights` must have the shapes {wanted}, got "
+      f"{found}. Pass the model's trainable weights in model order."
+    )

@@ -1,0 +1,41 @@
+"""Settings outside their range, told in one sentence each."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+def check_choice(who: str, name: str, value: Any, choices: Sequence[str]) -> None:
+  """Raises ValueError unless `value` is one of `choices`."""
+  if value not in choices:
+    known = ", ".join(repr(choice) for choice in choices)
+    raise ValueError(f"{who}: `{name}` must be one of {known}, got {value!r}.")
+
+
+def check_at_least(who: str, name: str, symbol: str, value: Any, least: int) -> None:
+  """Raises ValueError unless `value` is a whole number >= `least`."""
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  if not whole or value < least:
+    raise ValueError(
+      f"{who}: `{name}` ({symbol}) must be a whole number >= {least}, got {value!r}."
+    )
+
+
+def check_positive(
+  who: str, name: str, symbol: str, value: Any, advice: str = ""
+) -> None:
+  """Raises ValueError unless `value` is a finite number > 0."""
+  if not is_number(value) or value <= 0:
+    raise ValueError(f"{who}: `{name}` ({symbol}) must be > 0, got {value!r}.{advice}")
+
+
+def check_fraction(who: str, name: str, symbol: str, value: Any) -> None:
+  """Raises ValueError unless `value` is a number in (0, 1]."""
+  if not is_number(value) or not 0 < value <= 1:
+    raise ValueError(f"{who}: `{name}` ({symbol}) must be in (0, 1], got {value!r}.")
+
+
+def is_number(value: Any) -> bool:
+  """Whether `value` is a finite real number (True and False are none)."""
+  number = isinstance(value, int | float) and not isinstance(value, bool)
+  return number and math.isfinite(value)

@@ -1,0 +1,314 @@
+"""FLARE: clients weighted by how close their penultimate representations are.
+
+Reference: Wang et al., ASIA CCS 2022, Eq. (4)-(6), Algorithm 1.
+Symbols: n clients, m auxiliary samples, o PLR width, theta global weights, R_i the PLRs
+  of client i's model on the auxiliary samples, [m, o], ct_i its votes, S_i its trust.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_defenses.aggregators import base, checks, rows, stacking
+
+MMD_FORMS = ("paper", "authors", "gretton")
+TEMPERATURE_MODES = ("paper", "mean_votes")
+
+
+def mmd(r_i, r_j, *, form: str = "paper", gamma: float | None = None) -> tf.Tensor:
+  """Eq. (4): maximum mean discrepancy of two models; two [m, o] -> [] float64.
+
+  With A and C the sums of the kernel within R_i and R_j over a != b, X over all m * m
+  cross pairs and X' over those without the m pairs of one and the same sample:
+  "paper": (A + C - 2 X) / (m (m - 1)); "authors": (A + C) / (m (m - 1)) - 2 X / m^2,
+  not below 0; "gretton": (A + C - 2 X') / (m (m - 1)), unbiased for paired samples.
+
+  Args:
+    r_i, r_j: PLRs, [m, o], m >= 2.
+    form: One of `MMD_FORMS`.
+    gamma: Of the kernel exp(-gamma ||a - b||^2); None: 1 / o.
+
+  Raises:
+    ValueError: an unknown form, or m < 2.
+
+  >>> r_1, r_2 = tf.constant([[0.0], [1.0]]), tf.constant([[0.0], [2.0]])
+  >>> round(float(mmd(r_1, r_2, gamma=1.0)), 6)
+  -1.367879
+  """
+  plrs = tf.stack([tf.convert_to_tensor(r_i), tf.convert_to_tensor(r_j)])
+  return pairwise_mmd(plrs, form=form, gamma=gamma)[0, 1]
+
+
+def pairwise_mmd(plrs, *, form: str = "paper", gamma=None) -> tf.Tensor:
+  """Eq. (4) for all pairs of models; [n, m, o] -> [n, n] float64, symmetric.
+
+  The diagonal means nothing. See `mmd` for the arguments.
+  """
+  statistic = _mmd_statistic(plrs, form, gamma)
+  return tf.maximum(statistic, 0.0) if form == "authors" else statistic
+
+
+def median_gamma(plrs) -> tf.Tensor:
+  """Kernel width from the median distance of all n * m PLRs; [n, m, o] -> [] float64.
+
+  gamma = 1 / (2 s^2), s the median over distinct pairs; 1 / o where s is 0.
+  """
+  squares, width = _squared_distances(plrs)
+  pairs = tf.linalg.band_part(tf.ones_like(squares), 0, -1)
+  pairs = tf.cast(tf.linalg.set_diag(pairs, tf.zeros_like(squares[0])), tf.bool)
+  ordered = tf.sort(tf.sqrt(tf.boolean_mask(squares, pairs)))
+  count = tf.shape(ordered)[0]
+  median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2.0
+  return tf.where(median > 0, 1.0 / (2.0 * median**2), 1.0 / width)
+
+
+def num_neighbours(num_clients, fraction: float) -> tf.Tensor:
+  """Algorithm 1, line 8: k = round(fraction * n), half to even; the client included."""
+  product = fraction * tf.cast(num_clients, tf.float64)
+  return tf.cast(tf.round(product), tf.int32)
+
+
+def neighbour_votes(distances, fraction: float = 0.5) -> tf.Tensor:
+  """Algorithm 1, lines 8-15: how often each client is a nearest neighbour.
+
+  Every client ranks itself first, by identity, then the others by (distance, index);
+  its neighbours are the first k of that list, hence k - 1 others.
+
+  Args:
+    distances: [n, n], symmetric; the diagonal is not looked at.
+    fraction: k / n, in (0, 1].
+
+  Returns:
+    ct, [n] int32 in 0..n-1; sums to n (k - 1).
+  """
+  distances = tf.cast(distances, tf.float64)
+  num_clients = tf.shape(distances)[0]
+  first = tf.fill([num_clients], tf.constant(-np.inf, tf.float64))
+  ranked = tf.argsort(tf.linalg.set_diag(distances, first), axis=1, stable=True)
+  others = ranked[:, 1 : tf.maximum(num_neighbours(num_clients, fraction), 1)]
+  return tf.math.bincount(tf.reshape(others, [-1]), minlength=num_clients)
+
+
+def trust_scores(votes, temperature: float = 1.0, mode: str = "paper") -> tf.Tensor:
+  """Eq. (5): softmax of votes over temperature; [n] -> [n] float32 that sums to 1.
+
+  Args:
+    votes: ct, [n].
+    temperature: tau > 0. Paper: 1.
+    mode: "paper", or "mean_votes": tau is multiplied with the mean number of votes, as
+      the authors' code does.
+
+  >>> [round(float(s), 6) for s in trust_scores(tf.constant([0, 1]))]
+  [0.268941, 0.731059]
+  """
+  votes = tf.cast(votes, tf.float32)
+  scale = tf.constant(temperature, tf.float32)
+  if mode == "mean_votes":
+    mean = tf.reduce_mean(votes)
+    scale *= tf.where(mean > 0, mean, 1.0)
+  return tf.nn.softmax(votes / scale)
+
+
+def aggregate(
+  updates,
+  *,
+  plrs,
+  temperature: float = 1.0,
+  temperature_mode: str = "paper",
+  neighbour_fraction: float = 0.5,
+  mmd: str = "paper",
+  bandwidth: float | str | None = None,
+) -> tf.Tensor:
+  """Eq. (6): sum of S_i times update i; [n, d] and PLRs [n, m, o] -> [d] float32."""
+  settings = (temperature, temperature_mode, neighbour_fraction, mmd, bandwidth)
+  return _rule(updates, plrs, *settings)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class FlareFactory(base.ModelAwareFactory):
+  """Averages updates, weighting each client by its trust score.
+
+  w_i = theta - update_i; R_i = plr_fn(w_i); M_ij = MMD(R_i, R_j) (Eq. 4); every client
+  votes for its nearest neighbours; S = softmax of the votes (Eq. 5); the result is
+  sum_i S_i update_i (Eq. 6).
+
+  Type: next: <state@SERVER, W@SERVER, {W}@CLIENTS> -> <state, W, measurements>@SERVER;
+    updates in TFF's sign (initial minus trained).
+  Measurements: trust [n] float32, sums to 1; votes [n] int32 in 0..n-1; mmd [n, n]
+    float32; clipped_fraction float32, the share of pairs whose statistic is negative;
+    effective_clients float32, 1 / sum S^2; num_expected_neighbours int32, k - 1;
+    num_rejected int32, clients whose update or PLR is not finite.
+  Args:
+    plr_fn: weights -> [m, o] float32; `models.split.plr_fn` makes one. If it has a
+      method `many` ([n, d] -> [n, m, o]), that one is used.
+    temperature: tau of Eq. (5), > 0. Paper: 1.
+    temperature_mode: "paper", or "mean_votes" (authors' code).
+    neighbour_fraction: share of the clients that are a client's neighbours, itself
+      included, in (0, 1]. Paper: 0.5. Pass (k + 1) / n to count k others.
+    mmd: "paper" (Eq. 4 as printed), "authors" (their code; clips at 0), "gretton".
+    bandwidth: of the Gaussian kernel: None: gamma = 1 / o, as the authors' code; a
+      number s: gamma = 1 / (2 s^2); "median": s = median distance of the round's PLRs.
+  Raises:
+    ValueError: a setting is outside its range. TypeError (in create): W holds a
+      non-float, or `plr_fn` cannot be called.
+  Deviations: neighbours are ranked by identity first and ties by index. The authors'
+    code drops the first column as "self": with statistics clipped at 0 a client may
+    there vote for itself, and the last client, their attacker, never gets a vote.
+  """
+
+  plr_fn: Callable
+  _: dataclasses.KW_ONLY
+  temperature: float = 1.0
+  temperature_mode: str = "paper"
+  neighbour_fraction: float = 0.5
+  mmd: str = "paper"
+  bandwidth: float | str | None = None
+
+  def __post_init__(self):
+    who = "FlareFactory"
+    advice = " The paper uses 1.0."
+    checks.check_positive(
+      who, "temperature", "tau, Eq. 5", self.temperature, advice=advice
+    )
+    checks.check_choice(
+      who, "temperature_mode", self.temperature_mode, TEMPERATURE_MODES
+    )
+    checks.check_fraction(
+      who, "neighbour_fraction", "k / n, Alg. 1", self.neighbour_fraction
+    )
+    checks.check_choice(who, "mmd", self.mmd, MMD_FORMS)
+    if self.bandwidth not in (None, "median"):
+      advice = " Or pass None or 'median'."
+      checks.check_positive(who, "bandwidth", "sigma", self.bandwidth, advice=advice)
+    if not callable(self.plr_fn):
+      raise TypeError(
+        f"{who}: `plr_fn` must be callable, got {type(self.plr_fn).__name__}. "
+        "`models.split.plr_fn(model_fn, images)` makes one."
+      )
+
+  def create_unified(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
+    stacking.check_value_type("FlareFactory", weights_type)
+    specs = stacking.tensor_specs(weights_type)
+
+    @tff.tensorflow.computation(weights_type, stacking.matrix_type(weights_type))
+    def run_rule(weights, updates):
+      plrs = _all_plrs(self.plr_fn, stacking.flatten(weights) - updates, specs)
+      finite_plr = tf.reduce_all(tf.math.is_finite(plrs), axis=[1, 2])
+      keep = rows.finite_rows(updates) & finite_plr
+      row, measurements = rows.on_kept_rows(keep, self._rule, updates, plrs)
+      return stacking.unflatten(row, specs), measurements
+
+    @tff.federated_computation
+    def init_fn():
+      return tff.federated_value((), tff.SERVER)
+
+    @tff.federated_computation(
+      init_fn.type_signature.result,
+      tff.FederatedType(weights_type, tff.SERVER),
+      tff.FederatedType(weights_type, tff.CLIENTS),
+      tff.FederatedType(base.INFO_TYPE, tff.CLIENTS),
+    )
+    def next_fn(state, global_weights, updates, info):
+      stacked = stacking.federated_stack(updates, info, weights_type)
+      result, measurements = tff.federated_map(run_rule, (global_weights, stacked))
+      return tff.templates.MeasuredProcessOutput(state, result, measurements)
+
+    return base.measured_process(init_fn, next_fn)
+
+  def _rule(self, updates, plrs):
+    return _rule(
+      updates,
+      plrs,
+      self.temperature,
+      self.temperature_mode,
+      self.neighbour_fraction,
+      self.mmd,
+      self.bandwidth,
+    )
+
+
+def _rule(updates, plrs, temperature, temperature_mode, fraction, form, bandwidth):
+  """The whole rule: ([d], measurements)."""
+  statistic = _mmd_statistic(plrs, form, _gamma(plrs, bandwidth))
+  distances = tf.maximum(statistic, 0.0) if form == "authors" else statistic
+  votes = neighbour_votes(distances, fraction)
+  trust = trust_scores(votes, temperature, temperature_mode)
+  num_clients = tf.shape(updates)[0]
+  measurements = collections.OrderedDict(
+    trust=trust,
+    votes=votes,
+    mmd=tf.cast(distances, tf.float32),
+    clipped_fraction=_negative_fraction(statistic),
+    effective_clients=1.0 / tf.reduce_sum(trust**2),
+    num_expected_neighbours=tf.maximum(num_neighbours(num_clients, fraction), 1) - 1,
+  )
+  return tf.linalg.matvec(updates, trust, transpose_a=True), measurements
+
+
+def _gamma(plrs, bandwidth):
+  if bandwidth == "median":
+    return median_gamma(plrs)
+  return None if bandwidth is None else 1.0 / (2.0 * bandwidth**2)
+
+
+def _mmd_statistic(plrs, form, gamma) -> tf.Tensor:
+  """[n, m, o] -> [n, n] float64; one kernel matrix over all n * m PLRs."""
+  plrs = tf.convert_to_tensor(plrs)
+  num_samples = plrs.shape[1]
+  checks.check_choice("mmd", "form", form, MMD_FORMS)
+  checks.check_at_least("mmd", "plrs", "m, Eq. 4 divides by m - 1", num_samples, 2)
+  squares, width = _squared_distances(plrs)
+  kernel = tf.exp(
+    -(1.0 / width if gamma is None else tf.cast(gamma, tf.float64)) * squares
+  )
+  num_models = tf.shape(plrs)[0]
+  shape = [num_models, num_samples, num_models, num_samples]
+  blocks = tf.transpose(tf.reshape(kernel, shape), [0, 2, 1, 3])
+  cross = tf.reduce_sum(blocks, axis=[2, 3])
+  within = tf.linalg.diag_part(cross) - num_samples  # k(a, a) = 1
+  if form == "gretton":
+    cross -= tf.linalg.trace(blocks)
+  pairs = float(num_samples * (num_samples - 1))
+  cross_pairs = float(num_samples**2) if form == "authors" else pairs
+  statistic = (within[:, tf.newaxis] + within) / pairs - 2.0 * cross / cross_pairs
+  upper = tf.linalg.band_part(statistic, 0, -1)
+  mirrored = upper + tf.transpose(upper)
+  return tf.linalg.set_diag(mirrored, tf.linalg.diag_part(statistic))
+
+
+def _squared_distances(plrs):
+  """All pairs of the n * m PLRs, [n m, n m] float64, and o.
+
+  In float64: the Gram form cancels, and benign models differ by little.
+  """
+  width = plrs.shape[-1]
+  rows = tf.cast(tf.reshape(plrs, [-1, width]), tf.float64)
+  norms = tf.reduce_sum(rows**2, axis=1)
+  gram = tf.linalg.matmul(rows, rows, transpose_b=True)
+  squares = tf.maximum(norms[:, tf.newaxis] + norms - 2.0 * gram, 0.0)
+  return tf.linalg.set_diag(squares, tf.zeros_like(norms)), float(width)
+
+
+def _negative_fraction(statistic):
+  """Share of the pairs i < j with a negative statistic."""
+  ones = tf.ones_like(statistic)
+  pairs = tf.linalg.band_part(ones, 0, -1) - tf.linalg.band_part(ones, 0, 0)
+  negative = tf.reduce_sum(pairs * tf.cast(statistic < 0, tf.float64))
+  share = tf.math.divide_no_nan(negative, tf.reduce_sum(pairs))
+  return tf.cast(share, tf.float32)
+
+
+def _all_plrs(plr_fn, weights, specs):
+  """PLRs of all local models; flat weights [n, d] -> [n, m, o] float32."""
+  if hasattr(plr_fn, "many"):
+    return plr_fn.many(weights)
+  return tf.map_fn(
+    lambda row: tf.cast(plr_fn(stacking.unflatten(row, specs)), tf.float32),
+    weights,
+    fn_output_signature=tf.float32,
+    parallel_iterations=1,
+  )

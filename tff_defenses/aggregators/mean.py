@@ -1,0 +1,86 @@
+"""FedAvg: TFF's own mean, shielded from updates that are not finite.
+
+Reference: McMahan et al., AISTATS 2017; the undefended baseline of both papers.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_defenses.aggregators import base, checks, rows, stacking
+
+WEIGHTINGS = ("uniform", "examples")
+
+
+def aggregate(updates: tf.Tensor, *, num_examples=None) -> tf.Tensor:
+  """Mean of the rows; [n, d] -> [d]; weighted by `num_examples` [n] if given."""
+  if num_examples is None:
+    return tf.reduce_mean(updates, axis=0)
+  weight = tf.cast(num_examples, tf.float32) / tf.reduce_sum(num_examples)
+  return tf.linalg.matvec(updates, weight, transpose_a=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class FiniteMeanFactory(base.PlainFactory):
+  """Averages updates with `tff.aggregators.MeanFactory`, leaving out non-finite ones.
+
+  TFF's mean used bare lets one client's NaN through to the finalizer, which then
+  rejects the whole round: a single client could stop all progress.
+
+  Type: next: <state@SERVER, {U}@CLIENTS> -> <state, U, measurements>@SERVER.
+  Measurements: weight [n] float32, sums to 1; num_rejected int32.
+  Args:
+    weighting: "uniform" (both papers' code) or "examples" (n_i / n; FL-PLAS
+      Algorithm 1). Inside plain TFF the numbers of examples are unknown and equal.
+  Raises:
+    ValueError: an unknown weighting. TypeError (in create): U holds a non-float.
+  Deviations: none.
+  """
+
+  weighting: str = "uniform"
+
+  def __post_init__(self):
+    checks.check_choice("FiniteMeanFactory", "weighting", self.weighting, WEIGHTINGS)
+
+  def create_informed(self, value_type: tff.Type) -> tff.templates.MeasuredProcess:
+    stacking.check_value_type("FiniteMeanFactory", value_type)
+    uniform = self.weighting == "uniform"
+    mean = tff.aggregators.MeanFactory(no_nan_division=True).create(
+      value_type, tff.TensorType(np.float32)
+    )
+
+    @tff.tensorflow.computation(value_type, base.INFO_TYPE)
+    def shield(update, info):
+      finite = rows.all_finite(update)
+      clean = tf.nest.map_structure(lambda x: tf.where(finite, x, 0), update)
+      weight = tf.where(finite, 1.0 if uniform else info["num_examples"], 0.0)
+      rejected = tf.cast(~finite, tf.float32)
+      return clean, weight, collections.OrderedDict(row=[weight, rejected])
+
+    @tff.tensorflow.computation(tff.TensorType(np.float32, [None, 2]))
+    def measure(table):
+      total = tf.reduce_sum(table[:, 0])
+      return collections.OrderedDict(
+        weight=tf.math.divide_no_nan(table[:, 0], total),
+        num_rejected=tf.cast(tf.reduce_sum(table[:, 1]), tf.int32),
+      )
+
+    @tff.federated_computation(
+      mean.initialize.type_signature.result,
+      tff.FederatedType(value_type, tff.CLIENTS),
+      tff.FederatedType(base.INFO_TYPE, tff.CLIENTS),
+    )
+    def next_fn(state, updates, info):
+      shielded = tff.federated_map(shield, (updates, info))
+      output = mean.next(state, shielded[0], shielded[1])
+      row_type = shielded[2].type_signature.member
+      table = stacking.federated_stack(shielded[2], info, row_type)
+      measurements = tff.federated_map(measure, table)
+      return tff.templates.MeasuredProcessOutput(
+        output.state, output.result, measurements
+      )
+
+    return base.measured_process(mean.initialize, next_fn)

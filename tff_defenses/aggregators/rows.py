@@ -1,0 +1,76 @@
+"""Which rows of the stack a rule may see, and where its measurements belong."""
+
+import collections
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+Measurements = collections.OrderedDict
+
+
+def all_finite(value) -> tf.Tensor:
+  """Whether no tensor of a structure holds NaN or infinity; -> [] bool."""
+  leaves = [tf.reduce_all(tf.math.is_finite(x)) for x in tf.nest.flatten(value)]
+  return tf.reduce_all(tf.stack(leaves))
+
+
+def finite_rows(matrix: tf.Tensor) -> tf.Tensor:
+  """Marks the rows without NaN or infinity; [n, d] -> [n] bool."""
+  # A product with zero is zero unless the number is not finite.
+  return tf.equal(tf.linalg.matvec(matrix, tf.zeros_like(matrix[0])), 0.0)
+
+
+def on_kept_rows(
+  keep: tf.Tensor, rule: Callable, *matrices: tf.Tensor
+) -> tuple[tf.Tensor, Measurements]:
+  """Runs a rule on the rows that `keep` marks and spreads what it measured.
+
+  If no row is kept, the rule runs on one row of zeros and its result is replaced by
+  zero: the round then leaves the global weights as they are.
+
+  Args:
+    keep: [n] bool.
+    rule: Takes the kept rows of each matrix; returns ([d], measurements), where a
+      measurement is a number, a value per client [k], or one per pair [k, k].
+    *matrices: Tensors with n rows.
+
+  Returns:
+    The aggregate, [d], and the measurements for all n clients: those left out get 0,
+    pairs with them NaN. `num_rejected` counts them.
+  """
+  any_kept = tf.reduce_any(keep)
+  positions = tf.cond(
+    any_kept, lambda: tf.where(keep), lambda: tf.zeros([1, 1], tf.int64)
+  )
+  all_kept = tf.reduce_all(keep)
+
+  def kept(matrix):
+    # Guards in this order, so that the usual round copies nothing.
+    def some():
+      zeros = tf.zeros_like(matrix[:1])
+      return tf.cond(any_kept, lambda: tf.boolean_mask(matrix, keep), lambda: zeros)
+
+    return tf.ensure_shape(tf.cond(all_kept, lambda: matrix, some), matrix.shape)
+
+  aggregate, measured = rule(*[kept(matrix) for matrix in matrices])
+  spread = collections.OrderedDict(
+    (name, _spread(value, keep, positions)) for name, value in measured.items()
+  )
+  spread["num_rejected"] = tf.math.count_nonzero(~keep, dtype=tf.int32)
+  return tf.where(any_kept, aggregate, tf.zeros_like(aggregate)), spread
+
+
+def _spread(value, keep, positions):
+  """Puts per-client and per-pair values of the kept clients at their places."""
+  num_clients = tf.shape(keep)[0]
+  if value.shape.rank == 0:
+    return value
+  if value.shape.rank == 1:
+    full = tf.scatter_nd(positions[:, 0:1], value, [tf.cast(num_clients, tf.int64)])
+    return tf.where(keep, full, tf.zeros_like(full))
+  index = positions[:, 0]
+  pairs = tf.stack(tf.meshgrid(index, index, indexing="ij"), axis=-1)
+  shape = tf.cast([num_clients, num_clients], tf.int64)
+  full = tf.scatter_nd(pairs, value, shape)
+  return tf.where(keep[:, tf.newaxis] & keep, full, tf.constant(np.nan, value.dtype))

@@ -1,0 +1,1 @@
+"""The harness: data, partitions, shards, runs, sweeps, metrics, reports and plots."""

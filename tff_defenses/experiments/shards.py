@@ -1,0 +1,301 @@
+"""Client shards: one file of uint8 records a client, written once, read inside TFF.
+
+A record is one label byte and H*W*C pixel bytes (the layout of CIFAR's binary
+version), so a round sends client ids instead of images. The folder of a shard set is
+named after a digest of everything that determines its content.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from tff_defenses.experiments.datasets import DataError
+
+INDEX = "index.json"
+PAD = 4  # FL-PLAS's CIFAR training: pad 4, random crop 32, horizontal flip
+
+_logger = logging.getLogger(__name__)
+
+Clients = Iterable[tuple[np.ndarray, np.ndarray]]  # images, labels
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardSet:
+  """A complete folder of shards.
+
+  Attributes:
+    folder: where the files are.
+    image_shape: (H, W, C).
+    num_examples: images of each client, in client order.
+  """
+
+  folder: pathlib.Path
+  image_shape: tuple[int, ...]
+  num_examples: tuple[int, ...]
+
+  def path(self, client_index: int) -> str:
+    """File of one client; raises IndexError where there is no such client."""
+    if not 0 <= client_index < len(self.num_examples):
+      raise IndexError(
+        "ShardSet.path: `client_index` must be in "
+        f"0..{len(self.num_examples) - 1}, got {client_index}. Count from 0."
+      )
+    return str(self.folder / _file_name(client_index))
+
+
+def digest(array: np.ndarray) -> str:
+  """SHA-256 (hex) of an array's type, shape and content, for use in keys."""
+  found = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+  found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+  return found.hexdigest()
+
+
+def write(
+  cache_dir: str | os.PathLike,
+  key: Mapping,
+  clients: Clients | Callable[[], Clients],
+  image_shape: tuple[int, ...],
+) -> ShardSet:
+  """Writes the shards of all clients, or finds them written before.
+
+  A complete folder is reused without touching `clients`; a damaged one is rewritten,
+  with a warning. Files are written aside and renamed, so processes that write the same
+  key at once do not disturb each other.
+
+  Args:
+    cache_dir: parent of all shard folders; made if absent.
+    key: JSON-like mapping of everything that determines the content: data set,
+      partition, seed, poisoning. Put arrays in as `digest(array)`.
+    clients: (images [N, H, W, C] uint8, labels [N] in 0..255) of each client, or a
+      function that gives them, called only when needed.
+    image_shape: (H, W, C).
+
+  Raises:
+    DataError: the folder cannot be written. ValueError: images or labels do not fit a
+      record. TypeError: the key is not JSON.
+  """
+  name = hashlib.sha256(_canonical(key).encode()).hexdigest()[:16]
+  folder = pathlib.Path(cache_dir).expanduser() / name
+  image_shape = tuple(int(size) for size in image_shape)
+  found = _complete(folder, image_shape)
+  if found is not None:
+    return found
+  if folder.exists():
+    _logger.warning("shards.write: %s is damaged and is written again.", folder)
+  aside = folder.with_name(f".{name}-{uuid.uuid4().hex}")
+  try:
+    aside.mkdir(parents=True)
+    index = _write_files(
+      aside, clients() if callable(clients) else clients, image_shape
+    )
+    index["key"] = json.loads(_canonical(key))  # for people who look into the folder
+    (aside / INDEX).write_text(json.dumps(index, indent=1))
+    _install(aside, folder)
+  except OSError as error:
+    raise DataError(
+      f"shards.write: `cache_dir` must be writable and have room, got {cache_dir}: "
+      f"{error}. Free space there or choose another folder."
+    ) from error
+  finally:
+    shutil.rmtree(aside, ignore_errors=True)
+  return ShardSet(folder, image_shape, tuple(index["num_examples"]))
+
+
+def read(
+  path,
+  image_shape: tuple[int, ...],
+  *,
+  batch_size: int,
+  seed,
+  epochs: int = 1,
+  shuffle: bool = True,
+  drop_remainder: bool = False,
+  augment: str | None = None,
+):
+  """`tf.data.Dataset` of a shard's batches, usable in a TFF computation.
+
+  All randomness is a function of (seed, epoch, batch): equal arguments give equal
+  batches, in any process and every iteration. No batch mixes epochs; the last one of
+  each may be smaller.
+
+  Args:
+    path: file of the shard, string or scalar string tensor.
+    image_shape: (H, W, C).
+    batch_size: images a batch, >= 1.
+    seed: integer or scalar int64 tensor, its own for each client and round.
+    epochs: passes over the shard, >= 1.
+    shuffle: a new permutation of the whole shard each epoch.
+    drop_remainder: leave out the smaller last batch of each epoch.
+    augment: None, or "crop_flip" (FL-PLAS, CIFAR): pad 4 with zeros, random crop,
+      random horizontal flip, each image on its own.
+
+  Returns:
+    Dataset of OrderedDict(x=[b, H, W, C] float32 in 0..255, y=[b] int32).
+
+  Raises:
+    ValueError: `batch_size`, `epochs` or `augment` is out of range.
+  """
+  import tensorflow as tf
+
+  _check_read(batch_size, epochs, augment)
+  seed = tf.cast(seed, tf.int64)
+
+  def epoch_batches(epoch):
+    # One read, not a dataset of records: no cost a record, and no shuffle kernel
+    # whose state would make a second iteration differ from the first.
+    records = _records(path, image_shape)  # [N, 1 + H*W*C] uint8
+    count = tf.shape(records, out_type=tf.int64)[0]
+    order = tf.range(count)
+    if shuffle:
+      order = tf.random.experimental.stateless_shuffle(
+        order, seed=[seed, -1 - epoch], alg="philox"
+      )
+    num_batches = (count + (0 if drop_remainder else batch_size - 1)) // batch_size
+
+    def batch(k):
+      rows = tf.gather(records, order[k * batch_size : (k + 1) * batch_size])
+      rows.set_shape([batch_size if drop_remainder else None, None])
+      return _decode(rows, image_shape, augment, [seed, epoch * num_batches + k])
+
+    return tf.data.Dataset.range(num_batches).map(batch)
+
+  return tf.data.Dataset.range(epochs).flat_map(epoch_batches)
+
+
+def _records(path, image_shape):
+  import tensorflow as tf
+
+  content = tf.io.decode_raw(tf.io.read_file(path), tf.uint8)
+  return tf.reshape(content, [-1, _record_bytes(image_shape)])
+
+
+def _decode(rows, image_shape, augment, seed):
+  """[b, 1 + H*W*C] uint8 -> OrderedDict of the float32 images and int32 labels."""
+  import tensorflow as tf
+
+  images = tf.reshape(rows[:, 1:], [-1, *image_shape])
+  images = tf.ensure_shape(images, [rows.shape[0], *image_shape])
+  if augment:
+    images = _crop_flip(images, seed)
+  return collections.OrderedDict(
+    x=tf.cast(images, tf.float32), y=tf.cast(rows[:, 0], tf.int32)
+  )
+
+
+def _crop_flip(images, seed):
+  """Shifts each image by -4..4 pixels both ways, zeros outside; flips half of them."""
+  import tensorflow as tf
+
+  height, width = images.shape[1:3]
+  draws = tf.random.stateless_uniform([tf.shape(images)[0], 3], seed, alg="philox")
+  corner = tf.cast(draws[:, :2] * (2 * PAD + 1), tf.int32)  # [b, 2] in 0..8
+  flipped = draws[:, 2:] < 0.5  # [b, 1]
+  down = tf.range(height)[tf.newaxis]
+  across = tf.range(width)[tf.newaxis]
+  across = tf.where(flipped, width - 1 - across, across)  # [b, W]
+  padded = tf.pad(images, [[0, 0], [PAD, PAD], [PAD, PAD], [0, 0]])
+  cropped = tf.gather(padded, corner[:, :1] + down, axis=1, batch_dims=1)
+  cropped = tf.gather(cropped, corner[:, 1:] + across, axis=2, batch_dims=1)
+  return tf.ensure_shape(cropped, images.shape)
+
+
+def _file_name(client_index):
+  return f"client_{client_index:05d}.bin"
+
+
+def _record_bytes(image_shape):
+  return 1 + math.prod(image_shape)
+
+
+def _canonical(key):
+  """JSON that is equal for equal keys: sorted, no spaces, NumPy numbers as numbers."""
+
+  def plain(value):
+    if isinstance(value, np.generic):
+      return value.item()
+    raise TypeError(
+      f"shards.write: `key` must hold JSON values, got {type(value).__name__}. "
+      "Put arrays in as digest(array)."
+    )
+
+  return json.dumps(key, sort_keys=True, separators=(",", ":"), default=plain)
+
+
+def _complete(folder, image_shape):
+  """The shard set in `folder`, or None where anything is missing or cut short."""
+  try:
+    index = json.loads((folder / INDEX).read_text())
+    counts = tuple(index["num_examples"])
+    sizes = [os.path.getsize(folder / _file_name(i)) for i in range(len(counts))]
+    known = tuple(index["image_shape"]) == image_shape
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+  expected = [count * _record_bytes(image_shape) for count in counts]
+  return ShardSet(folder, image_shape, counts) if known and sizes == expected else None
+
+
+def _write_files(folder, clients, image_shape):
+  """Writes one file a client; returns the index."""
+  index = {"image_shape": list(image_shape), "num_examples": [], "sha256": []}
+  for i, (images, labels) in enumerate(clients):
+    labels = np.asarray(labels)
+    _check_client(i, images, labels, image_shape)
+    pixels = images.reshape(len(labels), math.prod(image_shape))
+    content = np.column_stack([labels.astype(np.uint8), pixels]).tobytes()
+    (folder / _file_name(i)).write_bytes(content)
+    index["num_examples"].append(len(labels))
+    index["sha256"].append(hashlib.sha256(content).hexdigest())
+  return index
+
+
+def _install(aside, folder):
+  """Renames the new folder into place, or its files where the folder exists.
+
+  (A repair, or a faster process.) One key has one content, so replacing files one by
+  one disturbs no reader.
+  """
+  try:
+    aside.rename(folder)
+  except OSError:
+    if not folder.is_dir():
+      raise
+    for path in sorted(aside.glob("*.bin")):
+      path.replace(folder / path.name)
+    (aside / INDEX).replace(folder / INDEX)  # last: it declares the folder complete
+
+
+def _check_client(client, images, labels, image_shape):
+  if images.dtype != np.uint8 or images.shape != (len(labels), *image_shape):
+    raise ValueError(
+      f"shards.write: images of client {client} must be uint8 "
+      f"{[len(labels), *image_shape]}, got {images.dtype} {list(images.shape)}. "
+      "Keep pixels as they come from the data set."
+    )
+  if len(labels) and not 0 <= labels.min() <= labels.max() <= 255:
+    raise ValueError(
+      f"shards.write: labels of client {client} must be in 0..255 (one byte), got "
+      f"{labels.min()}..{labels.max()}. Use at most 256 classes."
+    )
+
+
+def _check_read(batch_size, epochs, augment):
+  for field, value in (("batch_size", batch_size), ("epochs", epochs)):
+    if value < 1:
+      raise ValueError(
+        f"shards.read: `{field}` must be >= 1, got {value}. Use 1 or more."
+      )
+  if augment not in (None, "crop_flip"):
+    raise ValueError(
+      f"shards.read: `augment` must be None or 'crop_flip', got {augment!r}. "
+      "FL-PLAS augments CIFAR only."
+    )

@@ -450,7 +450,7 @@ def _read_tile(path, image_shape):
   try:
     with Image.open(path) as tile:
       image = tile.convert("RGB")
-  except OSError as error:  # Pillow's errors for broken images are OSErrors
+  except Exception as error:  # Pillow's decoders raise errors of many kinds
     raise _bad_file(path, "a TIFF image", f"an unreadable one ({error})") from error
   if image.size != KATHER_TILE:
     raise _bad_file(path, f"{KATHER_TILE} pixels", f"{image.size}")
@@ -626,7 +626,7 @@ def _check_held_out(dataset, aux_class, aux_size, root_per_class):
     )
   if aux_class is not None and aux_size < 2:
     raise ValueError(
-      "hold_out: `aux_size` (m, FLARE Eq. 4) must be >= 2, because m - 1 divides, got "
+      "hold_out: `aux_size` (m, Eq. 4) must be >= 2, because m - 1 divides, got "
       f"{aux_size}. The paper uses 10."
     )
   if root_per_class < 0:

@@ -36,7 +36,7 @@ class ShardSet:
   Attributes:
     folder: where the files are.
     image_shape: (H, W, C).
-    num_examples: images of each client, in client order.
+    num_examples: images of each client.
   """
 
   folder: pathlib.Path
@@ -183,8 +183,7 @@ def _decode(rows, image_shape, augment, seed):
   """[b, 1 + H*W*C] uint8 -> OrderedDict of the float32 images and int32 labels."""
   import tensorflow as tf
 
-  images = tf.reshape(rows[:, 1:], [-1, *image_shape])
-  images = tf.ensure_shape(images, [rows.shape[0], *image_shape])
+  images = tf.reshape(rows[:, 1:], [rows.shape[0] or -1, *image_shape])
   if augment:
     images = _crop_flip(images, seed)
   return collections.OrderedDict(

@@ -1,0 +1,1 @@
+"""Attacks that poison a client's data before training."""

@@ -1,0 +1,1 @@
+"""Attacks that change how a malicious client trains."""

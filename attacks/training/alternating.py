@@ -1,0 +1,309 @@
+"""Backdoors by alternating minimisation: reach the target, stay near the others.
+
+Reference: FLARE Eq. (7), after Bhagoji et al., ICML 2019: minimise over delta
+  L(D_mal) + lambda L(D_train) + rho ||delta - mean of the benign deltas||.
+Symbols: theta global weights, w the attacker's, w_c the anchor that w stays close to,
+  D_mal the targeted inputs with the attacker's labels, CE cross-entropy.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+STRATEGIES = ("alternate", "converge")
+ANCHORS = ("benign_mean", "self")
+DISTANCES = ("squared", "norm")
+ORDERS = ("stealth_first", "malicious_first")
+_CONVERGED = 1e-6  # FLARE's code: the loss at which `converge` stops
+_MAX_STEPS = 1000  # ours: the authors' loop has no end
+
+
+@dataclasses.dataclass(frozen=True)
+class AlternatingAttack:
+  """What a malicious client sends instead of its honest update.
+
+  "alternate": from `start`, one pass over the attack's batches: a stealth step on
+  CE(batch) + rho / 2 ||w - w_c||^2; after every `stealth_steps` of them one step on
+  CE(D_mal), with an optimizer state of its own, whose displacement is multiplied by
+  `boost`. "converge": only steps on CE(D_mal), from theta, until its loss is 1e-6;
+  the whole update is multiplied by `boost`.
+
+  Threat model: FLARE Sec. 3.2, a white-box attacker. It holds clean data of its own;
+  with the anchor "benign_mean" it also sees all honest updates of the round. Several
+  malicious clients act each for itself, with the same target.
+
+  Args:
+    images: D_mal, [t, H, W, C], pixels in 0..255 (or beyond: a trojan as published).
+    labels: the attacker's labels, [t].
+    strategy: "alternate" or "converge".
+    anchor: w_c: "benign_mean", the mean of the honest local weights, which is also
+      where training starts; or "self", the attacker's own honest training, starting
+      from theta.
+    boost: > 0.
+    rho: Weight of the distance, >= 0.
+    stealth_steps: >= 1.
+    mal_epochs: Passes over the shard, >= 0; the dataset that the attack is given holds
+      that many. 0: the honest update is sent.
+    benign_epochs: E; the own anchor trains max(mal_epochs, E) epochs.
+    distance: "squared", or "norm" as Eq. (7) prints it.
+    order: "stealth_first" (authors' code) or "malicious_first" (Bhagoji's text).
+    kernels_only: Leave biases out of boost and distance (authors' code).
+    hold_off: Skip malicious steps while the target's confidence exceeds this share;
+      None: never. FLARE's code: 0.8.
+  Raises:
+    ValueError: a setting is outside its range, or there is no targeted input.
+  Deviations: lambda of Eq. (7) is 1. Steps use the client's optimizer (the paper's
+    clients run Adam). Malicious steps run in inference mode (no dropout): the target is
+    to be misread by the deployed model.
+  """
+
+  images: np.ndarray
+  labels: np.ndarray
+  _: dataclasses.KW_ONLY
+  strategy: str = "alternate"
+  anchor: str = "benign_mean"
+  boost: float = 1.0
+  rho: float = 0.1
+  stealth_steps: int = 1
+  mal_epochs: int = 2
+  benign_epochs: int = 1
+  distance: str = "squared"
+  order: str = "stealth_first"
+  kernels_only: bool = False
+  hold_off: float | None = None
+
+  def __post_init__(self):
+    _check_targets(self.images, self.labels)
+    for name, known in (
+      ("strategy", STRATEGIES),
+      ("anchor", ANCHORS),
+      ("distance", DISTANCES),
+      ("order", ORDERS),
+    ):
+      value = getattr(self, name)
+      _check(value in known, name, f"one of {', '.join(map(repr, known))}", value)
+    _check(self.boost > 0, "boost", "> 0", self.boost)
+    _check(self.rho >= 0, "rho", ">= 0 (Eq. 7)", self.rho)
+    _check(self.stealth_steps >= 1, "stealth_steps", ">= 1", self.stealth_steps)
+    _check(self.mal_epochs >= 0, "mal_epochs", ">= 0", self.mal_epochs)
+    _check(self.benign_epochs >= 1, "benign_epochs", ">= 1", self.benign_epochs)
+    held = self.hold_off is None or 0 <= self.hold_off <= 1
+    _check(held, "hold_off", "None or in [0, 1]", self.hold_off)
+
+  @property
+  def sees(self) -> frozenset[str]:
+    """What the attacker knows."""
+    own = {"own_data", "own_training"}
+    if self.strategy == "alternate" and self.anchor == "benign_mean":
+      own.add("benign_updates")
+    return frozenset(own)
+
+  def build_craft(self, model: tff.learning.models.VariableModel, work):
+    """Builds the malicious training.
+
+    Args:
+      model: Made inside the graph that will run the attack.
+      work: The honest clients' `ClientWork`; its optimizer is used.
+
+    Returns:
+      craft(weights, dataset, round_number, honest, benign_mean) -> (update,
+      statistics): `honest` is the client's own honest update and `benign_mean` the mean
+      of the others', both initial minus trained, as is the result.
+    """
+    training = _Training(self, model, work)
+    return training.converge if self.strategy == "converge" else training.alternate
+
+
+class _Training:
+  """The loops of one attack on one model's variables."""
+
+  def __init__(self, attack: AlternatingAttack, model, work):
+    self._attack = attack
+    self._model = model
+    self._work = work
+    self._variables = list(model.trainable_variables)
+    self._counts = [
+      not attack.kernels_only or v.shape.rank > 1 for v in self._variables
+    ]
+
+  def alternate(self, weights, dataset, round_number, honest, benign_mean):
+    """Strategy "alternate"; see `AlternatingAttack.build_craft`."""
+    attack, theta = self._attack, list(weights.trainable)
+    if attack.mal_epochs == 0:
+      self._set(weights.non_trainable, theta)
+      return honest, self._statistics()
+    anchor = self._anchor(weights, dataset, round_number, honest, benign_mean)
+    start = anchor if attack.anchor == "benign_mean" else theta
+    self._set(weights.non_trainable, start)
+    stealth_state = self._work.start(self._variables, round_number)
+    malicious_state = self._work.start(self._variables, round_number)
+    malicious_first = attack.order == "malicious_first"
+    steps = tf.constant(0)
+    for batch in iter(dataset):
+      due = tf.equal((steps + (0 if malicious_first else 1)) % attack.stealth_steps, 0)
+      if malicious_first and due:
+        malicious_state = self._malicious_step(malicious_state)
+      stealth_state = self._stealth_step(stealth_state, batch, anchor)
+      if not malicious_first and due:
+        malicious_state = self._malicious_step(malicious_state)
+      steps += 1
+    return self._update(theta), self._statistics()
+
+  def converge(self, weights, dataset, round_number, honest, benign_mean):
+    """Strategy "converge"; see `AlternatingAttack.build_craft`."""
+    del dataset, honest, benign_mean
+    theta = list(weights.trainable)
+    self._set(weights.non_trainable, theta)
+    state = self._work.start(self._variables, round_number)
+    steps, loss = tf.constant(0), tf.constant(np.inf, tf.float32)
+    least = self._attack.mal_epochs
+    while steps < _MAX_STEPS and (loss > _CONVERGED or steps < least):
+      state = self._step(state, self._target_loss, 1.0)
+      loss = self._target_loss()
+      steps += 1
+    update = self._update(theta)
+    boosted = [
+      self._attack.boost * u if counts else u
+      for u, counts in zip(update, self._counts, strict=True)
+    ]
+    return boosted, self._statistics()
+
+  def _anchor(self, weights, dataset, round_number, honest, benign_mean):
+    """w_c, a list of tensors."""
+    attack, theta = self._attack, list(weights.trainable)
+    if attack.anchor == "benign_mean":
+      return [w - u for w, u in zip(theta, benign_mean, strict=True)]
+    if attack.mal_epochs <= attack.benign_epochs:
+      return [w - u for w, u in zip(theta, honest, strict=True)]
+    self._set(weights.non_trainable, theta)
+    state = self._work.start(self._variables, round_number)
+    for batch in iter(dataset):
+      state = self._step(state, lambda b=batch: self._loss(b), 1.0)
+    return [v.read_value() for v in self._variables]
+
+  def _stealth_step(self, state, batch, anchor):
+    """CE(batch) + rho / 2 ||w - w_c||^2."""
+
+    def loss():
+      squares = [
+        tf.reduce_sum((v - a) ** 2)
+        for v, a, counts in zip(self._variables, anchor, self._counts, strict=True)
+        if counts
+      ]
+      total = tf.add_n(squares)
+      if self._attack.distance == "norm":
+        # The small number keeps the gradient finite where the distance is zero.
+        return self._loss(batch) + self._attack.rho * tf.sqrt(total + 1e-12)
+      return self._loss(batch) + self._attack.rho * 0.5 * total
+
+    return self._step(state, loss, 1.0)
+
+  def _malicious_step(self, state):
+    """One boosted step on CE(D_mal), unless the target is reached well enough."""
+    if self._attack.hold_off is None:
+      return self._step(state, self._target_loss, self._attack.boost)
+    # CE is the mean of -log confidence, so confident means a small loss.
+    if self._target_loss() >= -np.log(max(self._attack.hold_off, 1e-30)):
+      state = self._step(state, self._target_loss, self._attack.boost)
+    return state
+
+  def _step(self, state, loss_fn, boost):
+    """One optimizer step; the displacement is multiplied by `boost`."""
+    with tf.GradientTape() as tape:
+      loss = loss_fn()
+    gradients = tape.gradient(loss, self._variables)
+    if boost == 1.0:
+      return self._work.step(state, self._variables, gradients)
+    before = [v.read_value() for v in self._variables]
+    state = self._work.step(state, self._variables, gradients)
+    for variable, old, counts in zip(
+      self._variables, before, self._counts, strict=True
+    ):
+      if counts:
+        variable.assign(old + boost * (variable - old))
+    return state
+
+  def _loss(self, batch):
+    return self._model.forward_pass(batch, training=True).loss
+
+  def _target_loss(self):
+    batch = collections.OrderedDict(
+      x=tf.constant(self._attack.images, tf.float32),
+      y=tf.constant(self._attack.labels, tf.int32),
+    )
+    return self._model.forward_pass(batch, training=False).loss
+
+  def _set(self, statistics, trainable):
+    for variable, value in zip(self._variables, trainable, strict=True):
+      variable.assign(value)
+    own = self._model.non_trainable_variables
+    for variable, value in zip(own, statistics, strict=True):
+      variable.assign(value)
+
+  def _update(self, theta):
+    return [w - v for w, v in zip(theta, self._variables, strict=True)]
+
+  def _statistics(self):
+    return [v.read_value() for v in self._model.non_trainable_variables]
+
+
+_KRUM_FORMS = {
+  # Secondary settings are stated beside each form in the README's attack table.
+  "white_box": {"anchor": "benign_mean", "boost": 1.0, "rho": 0.1, "mal_epochs": 2},
+  "self": {"anchor": "self", "boost": 2.0, "rho": 1e-4, "mal_epochs": 10},
+  "authors": {"anchor": "self", "boost": 10.0, "rho": 1e-4, "mal_epochs": 2},
+}
+_COOMED_FORMS = {
+  "converge": {"strategy": "converge", "boost": 1.0, "mal_epochs": 2},
+  "paper": {"anchor": "self", "boost": 1.0, "rho": 1e-4, "mal_epochs": 2},
+}
+
+
+def krum_backdoor(
+  images, labels, *, form: str = "white_box", **settings
+) -> AlternatingAttack:
+  """Attack-Krum-Backdoor (FLARE Eq. 7), made to be picked by Krum.
+
+  Args:
+    images, labels: D_mal; see `AlternatingAttack`.
+    form: "white_box" (anchor and start at the benign mean), "self" (anchor from own
+      data, boost 2, 10 epochs) or "authors" (their command line: boost 10, 2 epochs).
+    **settings: Replace the form's.
+  """
+  return _build("krum_backdoor", _KRUM_FORMS, form, images, labels, settings)
+
+
+def coomed_backdoor(
+  images, labels, *, form: str = "converge", **settings
+) -> AlternatingAttack:
+  """Attack-Coomed-Backdoor, made to pass the coordinate median.
+
+  Args:
+    images, labels: D_mal; see `AlternatingAttack`.
+    form: "converge" (authors' code) or "paper" (Eq. 7, the same objective).
+    **settings: Replace the form's.
+  """
+  return _build("coomed_backdoor", _COOMED_FORMS, form, images, labels, settings)
+
+
+def _build(who, forms, form, images, labels, settings):
+  if form not in forms:
+    known = ", ".join(map(repr, forms))
+    raise ValueError(f"{who}: `form` must be one of {known}, got {form!r}.")
+  return AlternatingAttack(images, labels, **{**forms[form], **settings})
+
+
+def _check(ok, name, rule, value) -> None:
+  if not ok:
+    raise ValueError(f"AlternatingAttack: `{name}` must be {rule}, got {value!r}.")
+
+
+def _check_targets(images, labels) -> None:
+  if len(images) == 0 or np.ndim(images) != 4 or len(images) != len(labels):
+    raise ValueError(
+      "AlternatingAttack: `images` (D_mal) must be [t, H, W, C] with t >= 1, and as "
+      f"many labels, got {np.shape(images)} and {np.shape(labels)}. Choose a target."
+    )

@@ -1,0 +1,76 @@
+"""The registry of attacks: entries, threat models, and what importing it costs."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from attacks import ATTACKS, KINDS, SIGHTS, AttackSpec
+from attacks.data.trigger import TriggerAttack
+
+
+def spec(**changes):
+  return dataclasses.replace(ATTACKS["trigger"], **changes)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_entry_is_complete(name):
+  found = ATTACKS[name]
+  assert found.name == name and found.kind in KINDS
+  assert found.sees and found.sees <= SIGHTS and "own_data" in found.sees
+  assert found.paper in found.anchor and found.summary
+  assert callable(found.build)
+
+
+def test_data_attacks_see_their_own_data_only():
+  for found in ATTACKS.values():
+    if found.kind == "data":
+      assert found.sees == {"own_data"}
+
+
+def test_only_the_white_box_default_sees_benign_updates():
+  seeing = {name for name, s in ATTACKS.items() if "benign_updates" in s.sees}
+  assert seeing == {"krum_backdoor"}
+
+
+def test_trigger_is_built_from_its_settings():
+  built = ATTACKS["trigger"].build(pattern="square", target_label=2, fraction=0.5)
+  assert built == TriggerAttack("square", 2, 0.5)
+  assert ATTACKS["trigger"].build() == TriggerAttack()
+
+
+def test_unknown_setting_raises_with_its_name():
+  with pytest.raises(TypeError, match="fractoin"):
+    ATTACKS["trigger"].build(fractoin=0.5)
+
+
+def test_unknown_kind_raises():
+  with pytest.raises(
+    ValueError, match="AttackSpec trigger: `kind` must be one of data"
+  ):
+    spec(kind="datum")
+
+
+def test_unknown_sight_raises_with_its_name():
+  with pytest.raises(ValueError, match="`sees` must be among .* got everything"):
+    spec(sees={"own_data", "everything"})
+
+
+def test_entries_cannot_be_changed_by_accident():
+  assert isinstance(spec(sees={"own_data"}).sees, frozenset)
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    ATTACKS["trigger"].kind = "update"
+  assert isinstance(ATTACKS["trigger"], AttackSpec)
+
+
+def test_registry_and_trigger_import_no_tensorflow():
+  code = (
+    "import sys; from attacks import ATTACKS; early = 'attacks.data' in sys.modules; "
+    "ATTACKS['trigger'].build(); "
+    "print(len(ATTACKS), early, any(m.startswith('tensorflow') for m in sys.modules))"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+  )
+  assert done.stdout.split() == [str(len(ATTACKS)), "False", "False"]

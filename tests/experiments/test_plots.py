@@ -1,0 +1,373 @@
+"""Plots: the projection by hand, files that are whole PNGs, and one test per error."""
+
+import doctest
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tff_defenses.experiments import plots
+
+# Templates of four classes in o = 4 dimensions: the first three differ along the first
+# and third axis only.
+KERNEL = np.array(
+  [
+    [1.0, 4.0, 1.0, 0.0],
+    [7.0, 7.0, 7.0, 0.0],
+    [2.0, 2.0, 5.0, 0.0],
+    [3.0, 3.0, 3.0, 9.0],
+  ]
+)
+NAN = float("nan")
+
+
+def curve(rounds, accuracy=0.9, success=0.0):
+  return pd.DataFrame(
+    {"round": rounds, "accuracy": accuracy, "attack_success_rate": success}
+  )
+
+
+def client_table(num_rounds, num_clients, malicious=()):
+  rows = [
+    (t, i, i in malicious, 1 / num_clients)
+    for t in range(1, num_rounds + 1)
+    for i in range(num_clients)
+  ]
+  return pd.DataFrame(rows, columns=["round", "client_index", "malicious", "weight"])
+
+
+def assert_png(path, folder):
+  """One whole PNG of a printable size with something on it, and nothing beside it."""
+  with Image.open(path) as image:
+    image.load()
+    assert image.format == "PNG"
+    assert round(image.info["dpi"][0]) == plots.DPI
+    assert all(500 < side < 2000 for side in image.size)
+    assert np.ptp(np.asarray(image.convert("L"))) > 200
+  assert list(folder.iterdir()) == [path]
+
+
+def pixels(path):
+  with Image.open(path) as image:
+    return np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture
+def figures(monkeypatch):
+  """Figures that were drawn, for looking at their parts."""
+  drawn, write = [], plots._write
+  monkeypatch.setattr(
+    plots, "_write", lambda figure, path: (drawn.append(figure), write(figure, path))[1]
+  )
+  return drawn
+
+
+def test_success_is_drawn_with_gaps_left_out(tmp_path, figures):
+  curves = {
+    "krum": curve([1, 2, 3], accuracy=[0.5, NAN, 0.7], success=[0.1, 0.2, 1.0]),
+    "flare": curve([1, 2]),
+  }
+  path = plots.success_over_rounds(curves, tmp_path / "a.png", title="A")
+  assert_png(path, tmp_path)
+  success, accuracy = figures[0].axes
+  assert [len(line.get_xdata()) for line in accuracy.lines] == [2, 2]
+  np.testing.assert_array_equal(success.lines[0].get_ydata(), [0.1, 0.2, 1.0])
+  assert success.get_xlabel() == "round" and "accuracy" in accuracy.get_ylabel()
+  assert success.get_ylim() == accuracy.get_ylim() == (-0.03, 1.03)
+
+
+def test_thirteen_defenses_differ_in_dash_or_marker(tmp_path, figures):
+  curves = {f"defense_{i}": curve([1, 2]) for i in range(13)}
+  plots.success_over_rounds(curves, tmp_path / "a.png", title="A")
+  lines = figures[0].axes[0].lines
+  assert len({(str(x._dash_pattern), x.get_marker()) for x in lines}) == 13
+
+
+@pytest.mark.parametrize("rounds", [[1], [1, 2]])
+def test_run_without_attack_says_so(tmp_path, figures, rounds):
+  curves = {"flare": curve(rounds, success=NAN)}
+  assert_png(plots.success_over_rounds(curves, tmp_path / "a.png", title="A"), tmp_path)
+  success, accuracy = figures[0].axes
+  assert [text.get_text() for text in success.texts] == ["not measured"]
+  assert not accuracy.texts
+  assert all(tick == int(tick) for tick in accuracy.get_xticks())
+
+
+def test_trust_marks_the_malicious_and_the_equal_weight(tmp_path, figures):
+  clients = client_table(3, 4, malicious={3})
+  clients.loc[0, "weight"] = NAN
+  path = plots.trust_over_rounds(clients, tmp_path / "b.png", title="B")
+  assert_png(path, tmp_path)
+  *benign, malicious, equal = figures[0].axes[0].lines
+  assert len(benign) == 3 and np.isnan(benign[0].get_ydata()[0])
+  assert malicious.get_label() == "malicious, client 3"
+  assert malicious.get_linestyle() == "--" != benign[0].get_linestyle()
+  assert malicious.get_linewidth() > 2 * benign[0].get_linewidth()
+  assert malicious.get_marker() != benign[0].get_marker()
+  assert set(equal.get_ydata()) == {1 / 4}
+
+
+def test_absent_clients_leave_gaps_and_change_the_equal_weight(tmp_path, figures):
+  clients = client_table(3, 4).drop(index=[4])  # client 0 is absent in round 2
+  plots.trust_over_rounds(clients, tmp_path / "b.png", title="B")
+  lines = figures[0].axes[0].lines
+  np.testing.assert_array_equal(np.isnan(lines[0].get_ydata()), [False, True, False])
+  np.testing.assert_allclose(lines[-1].get_ydata(), [1 / 4, 1 / 3, 1 / 4])
+
+
+def test_many_malicious_clients_share_a_legend_entry(tmp_path, figures):
+  clients = client_table(2, 20, malicious=set(range(8)))
+  plots.trust_over_rounds(clients, tmp_path / "b.png", title="B")
+  labels = [text.get_text() for text in figures[0].legends[0].get_texts()]
+  assert labels == ["benign (12)", "malicious (8)", "equal weight, 1/20"]
+
+
+def test_mmd_is_annotated_starred_and_blank_on_the_diagonal(tmp_path, figures):
+  mmd = np.array([[0.0, 0.002, NAN], [0.002, 0.0, 0.0031], [NAN, 0.0031, 0.0]])
+  before = mmd.copy()
+  malicious = [False, False, True]
+  path = plots.mmd_between_clients(mmd, malicious, tmp_path / "c.png", title="C")
+  assert_png(path, tmp_path)
+  axes, bar = figures[0].axes
+  assert sorted(t.get_text() for t in axes.texts) == ["2.00", "2.00", "3.10", "3.10"]
+  assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2*"]
+  assert "10^{-3}" in bar.get_ylabel()
+  np.testing.assert_array_equal(mmd, before)
+
+
+def test_large_mmd_has_no_numbers_and_a_star_for_every_malicious(tmp_path, figures):
+  malicious = np.arange(40) >= 37
+  mmd = np.ones((40, 40))
+  plots.mmd_between_clients(mmd, malicious, tmp_path / "c.png", title="C")
+  axes = figures[0].axes[0]
+  assert not axes.texts
+  np.testing.assert_array_equal(axes.get_xticks(minor=True), [37, 38, 39])
+  assert [t.get_text() for t in axes.get_yticklabels(minor=True)] == ["*"] * 3
+
+
+@pytest.mark.parametrize(
+  "mmd", [[[0.0]], [[NAN]], np.full((3, 3), NAN), np.zeros((2, 2))]
+)
+def test_mmd_without_any_distance_is_still_drawn(tmp_path, mmd):
+  malicious = np.zeros(len(mmd), bool)
+  path = plots.mmd_between_clients(mmd, malicious, tmp_path / "c.png", title="C")
+  assert_png(path, tmp_path)
+
+
+def test_template_basis_spans_the_differences_by_hand():
+  basis = plots.template_basis(KERNEL, [0, 1, 2])
+  assert basis.shape == (4, 2)
+  # Differences (3, 0, 0, 0) and (0, 0, 3, 0): the plane of the first and third axis.
+  np.testing.assert_allclose(basis @ basis.T, np.diag([1.0, 0, 1, 0]), atol=1e-12)
+
+
+def test_template_basis_is_orthonormal_and_ignores_the_order(rng):
+  kernel = rng.normal(size=(128, 10)).astype(np.float32)
+  basis = plots.template_basis(kernel, [7, 2, 5])
+  np.testing.assert_allclose(basis.T @ basis, np.eye(2), atol=1e-12)
+  for a, b in ((2, 7), (5, 7), (5, 2)):
+    difference = kernel[:, a].astype(float) - kernel[:, b]
+    np.testing.assert_allclose(basis @ (basis.T @ difference), difference, atol=1e-6)
+  other = plots.template_basis(kernel, [2, 5, 7])
+  np.testing.assert_allclose(other @ other.T, basis @ basis.T, atol=1e-9)
+
+
+def test_templates_on_a_line_give_one_direction_even_if_two_are_equal():
+  kernel = np.array([[1.0, 1.0, 1.0], [2.0, 2.0, 5.0]])
+  basis = plots.template_basis(kernel, [0, 1, 2])
+  np.testing.assert_allclose(np.abs(basis), [[0.0], [1.0]], atol=1e-12)
+  projected = plots.project_plrs([[0.0, 0.0], [9.0, 4.0]], kernel, [0, 1, 2])
+  np.testing.assert_allclose(np.abs(projected), [[2.0, 0.0], [2.0, 0.0]], atol=1e-12)
+
+
+def test_project_plrs_by_hand():
+  # First and third coordinate: a 6 x 2 rectangle around (4, 6); the others are noise.
+  plrs = np.array([[1, 50, 5, 0], [7, -3, 5, 9], [1, 8, 7, 4], [7, 0, 7, 1]], float)
+  projected = plots.project_plrs(plrs.reshape(2, 2, 4), KERNEL, [0, 1, 2])
+  assert projected.shape == (2, 2, 2)
+  x, y = projected.reshape(4, 2).T
+  np.testing.assert_allclose(x * np.sign(x[1]), [-3, 3, -3, 3], atol=1e-12)
+  np.testing.assert_allclose(y * np.sign(y[2]), [-1, -1, 1, 1], atol=1e-12)
+
+
+def test_projection_keeps_distances_in_the_plane(rng):
+  kernel, plrs = rng.normal(size=(16, 10)), rng.normal(size=(30, 16))
+  inner = plrs @ plots.template_basis(kernel, [1, 2, 3])
+  projected = plots.project_plrs(plrs, kernel, [1, 2, 3])
+  np.testing.assert_allclose(
+    np.linalg.norm(projected[0] - projected, axis=1),
+    np.linalg.norm(inner[0] - inner, axis=1),
+    atol=1e-9,
+  )
+
+
+def test_nan_plrs_stay_nan_and_out_of_the_fit(rng):
+  plrs = rng.normal(size=(5, 4))
+  broken = np.concatenate([plrs, [[1.0, NAN, 0.0, 0.0], [np.inf, 0.0, 0.0, 0.0]]])
+  projected = plots.project_plrs(broken, KERNEL, [0, 1, 2])
+  assert np.isnan(projected[5:]).all()
+  np.testing.assert_allclose(
+    projected[:5], plots.project_plrs(plrs, KERNEL, [0, 1, 2]), atol=1e-12
+  )
+
+
+@pytest.fixture
+def scatter(rng):
+  """Arguments of `plr_scatter`: 3 clients, one rejected; 12 samples of 4 classes."""
+  plrs = rng.normal(size=(3, 12, 4))
+  plrs[1] = NAN
+  return plrs, np.arange(12) % 4, KERNEL, [False, False, True]
+
+
+def test_plr_scatter_draws_both_groups_of_the_given_classes(tmp_path, figures, scatter):
+  path = tmp_path / "d.png"
+  plots.plr_scatter(*scatter, path, classes=[0, 1, 3], title="D")
+  assert_png(path, tmp_path)
+  labels = [text.get_text() for text in figures[0].legends[0].get_texts()]
+  assert labels == [
+    f"{group}, class {k}" for group in ("benign", "malicious") for k in (0, 1, 3)
+  ]
+
+
+def test_plr_scatter_needs_no_malicious_client_and_not_all_classes(
+  tmp_path, figures, scatter
+):
+  plrs, labels, kernel, _ = scatter
+  aside = labels == 2  # as FLARE's auxiliary data: one class only
+  given = plrs[:, aside], labels[aside], kernel, [False] * 3
+  plots.plr_scatter(*given, tmp_path / "d.png", classes=[2, 0, 3], title="D")
+  labels = [text.get_text() for text in figures[0].legends[0].get_texts()]
+  assert labels == ["benign, class 2"]
+
+
+def test_one_seed_draws_one_set_of_classes(tmp_path, scatter):
+  paths = [
+    plots.plr_scatter(*scatter, tmp_path / f"{i}.png", seed=seed, title="D")
+    for i, seed in enumerate([1, 1])
+  ]
+  np.testing.assert_array_equal(*[pixels(path) for path in paths])
+  drawn = {tuple(plots._draw_classes(scatter[1], seed)) for seed in range(20)}
+  assert len(drawn) == 4 and all(len(set(classes)) == 3 for classes in drawn)
+
+
+def test_parents_are_made_and_an_old_file_is_replaced(tmp_path):
+  path = tmp_path / "deep" / "figures" / "a.png"
+  for _ in range(2):
+    plots.success_over_rounds({"krum": curve([1, 2])}, str(path), title="A" * 300)
+  assert_png(path, path.parent)
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+  path = tmp_path / "a.png"
+  path.write_bytes(b"old")
+
+  def fail(self, aside, **options):
+    aside.write_bytes(b"half")
+    raise OSError("disk full")
+
+  monkeypatch.setattr(plots.Figure, "savefig", fail)
+  with pytest.raises(OSError, match="disk full"):
+    plots.success_over_rounds({"krum": curve([1])}, path, title="A")
+  assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+  ("curves", "message"),
+  [
+    ({}, "`curves` must hold at least one defense"),
+    ({"krum": curve([])}, r"`curves\['krum'\]` must have .* got no row"),
+    ({"krum": curve([1]).drop(columns="accuracy")}, ".* got no accuracy"),
+  ],
+)
+def test_curves_that_are_empty_raise(tmp_path, curves, message):
+  with pytest.raises(ValueError, match=f"^success_over_rounds: {message}"):
+    plots.success_over_rounds(curves, tmp_path / "a.png", title="A")
+
+
+@pytest.mark.parametrize(
+  ("clients", "message"),
+  [
+    (client_table(0, 0), "got no row"),
+    (client_table(1, 2).drop(columns="weight"), "got no weight"),
+    (pd.concat([client_table(1, 2)] * 2), "got client 0 twice in round 1"),
+  ],
+)
+def test_client_tables_that_do_not_fit_raise(tmp_path, clients, message):
+  with pytest.raises(ValueError, match=f"^trust_over_rounds: `clients` .*{message}"):
+    plots.trust_over_rounds(clients, tmp_path / "b.png", title="B")
+
+
+@pytest.mark.parametrize(
+  ("mmd", "malicious"),
+  [(np.zeros((0, 0)), []), (np.zeros((2, 3)), [0, 0]), (np.zeros((2, 2)), [0])],
+)
+def test_mmd_of_a_wrong_shape_raises(tmp_path, mmd, malicious):
+  with pytest.raises(ValueError, match=r"`mmd` must be \[n, n\]"):
+    plots.mmd_between_clients(mmd, malicious, tmp_path / "c.png", title="C")
+
+
+@pytest.mark.parametrize(
+  "classes", [[0, 1], [0, 1, 1], [0, 1, 4], [-1, 0, 1], [0, 1, 2, 3]]
+)
+def test_classes_that_are_not_three_columns_raise(classes):
+  with pytest.raises(ValueError, match="`classes` must be three different columns"):
+    plots.template_basis(KERNEL, classes)
+
+
+def test_equal_templates_raise():
+  with pytest.raises(
+    ValueError, match=r"templates of `classes` \(0, 1, 2\) must differ"
+  ):
+    plots.template_basis(np.ones((4, 3)), [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+  ("plrs", "message"),
+  [
+    (np.zeros((5, 3)), "with o = 4"),
+    (np.zeros(()), "with o = 4"),
+    (np.zeros((0, 4)), "at least 2 finite rows, got 0"),
+    (np.full((6, 4), NAN), "at least 2 finite rows, got 0"),
+  ],
+)
+def test_plrs_that_cannot_be_projected_raise(plrs, message):
+  with pytest.raises(ValueError, match=f"project_plrs: `plrs` must .*{message}"):
+    plots.project_plrs(plrs, KERNEL, [0, 1, 2])
+
+
+def test_scatter_of_shapes_that_disagree_or_are_empty_raises(tmp_path, scatter):
+  plrs, labels, kernel, malicious = scatter
+  for wrong in (plrs[:2], plrs[:, :5], plrs[0], plrs[..., :0]):
+    with pytest.raises(ValueError, match=r"plr_scatter: `plrs` must be \[n, k, o\]"):
+      plots.plr_scatter(wrong, labels, kernel, malicious, tmp_path / "d.png", title="D")
+  assert not list(tmp_path.iterdir())
+
+
+def test_fewer_than_three_classes_to_draw_from_raise(tmp_path, scatter):
+  plrs, labels, kernel, malicious = scatter
+  with pytest.raises(
+    ValueError, match=r"at least 3 classes to draw from, got 2\. Give"
+  ):
+    plots.plr_scatter(
+      plrs, labels % 2, kernel, malicious, tmp_path / "d.png", title="D"
+    )
+
+
+def test_import_needs_neither_tensorflow_nor_pyplot():
+  code = (
+    "import sys; from tff_defenses.experiments import plots; "
+    "print(any(m.startswith('tensorflow') for m in sys.modules), "
+    "'matplotlib.pyplot' in sys.modules)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+  )
+  assert done.stdout.split() == ["False", "False"]
+
+
+def test_examples_in_docstrings():
+  result = doctest.testmod(plots)
+  assert result.attempted and not result.failed

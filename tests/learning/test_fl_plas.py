@@ -1,0 +1,197 @@
+"""FL-PLAS: what is shared, what stays, and that it lives across rounds."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from models import split
+from tff_defenses.aggregators import krum, mean
+from tff_defenses.learning import fed_avg, fl_plas
+
+pytestmark = pytest.mark.usefixtures("runtime")
+SGD = tff.learning.optimizers.build_sgdm(0.1)
+
+
+def keras_fn():
+  return tf.keras.Sequential(
+    [
+      tf.keras.Input([2, 2, 1]),
+      tf.keras.layers.Flatten(),
+      tf.keras.layers.Dense(
+        3, activation="relu", name="features", kernel_initializer="ones"
+      ),
+      tf.keras.layers.Dense(2, name="classifier", kernel_initializer="ones"),
+    ]
+  )
+
+
+MODEL_FN = split.make_model_fn(keras_fn)
+
+
+def dataset(seed, label, size=4):
+  images = np.random.default_rng(seed).random((size, 2, 2, 1), np.float32)
+  data = collections.OrderedDict(x=images, y=np.full(size, label, np.int32))
+  return tf.data.Dataset.from_tensor_slices(data).batch(2)
+
+
+CLIENTS = [dataset(0, 0), dataset(1, 1), dataset(2, 1)]
+
+
+def build(**settings):
+  return fl_plas.build_fl_plas(MODEL_FN, SGD, ["features"], **settings)
+
+
+def start(process, clients=3):
+  state = process.initialize()
+  return state, [process.initial_client_state(state) for _ in range(clients)]
+
+
+def assert_equal(one, two):
+  for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(two), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def train_alone(weights, data):
+  """One client's round in plain Keras; returns the trained weights."""
+  model = keras_fn()
+  model.set_weights(weights)
+  loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+  for batch in data:
+    with tf.GradientTape() as tape:
+      value = loss(batch["y"], model(batch["x"], training=True))
+    gradients = tape.gradient(value, model.trainable_variables)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+      variable.assign_sub(0.1 * gradient)
+  return model.get_weights()
+
+
+def test_two_rounds_equal_plain_keras_training():
+  """Eq. (8) and (9): shared layers averaged, classifiers kept, over two rounds."""
+  process = build()
+  state, client_states = start(process)
+  shared = keras_fn().get_weights()[:2]
+  private = [keras_fn().get_weights()[2:] for _ in CLIENTS]
+  for _ in range(2):
+    state, client_states, _ = process.next(state, client_states, CLIENTS)
+    trained = [
+      train_alone([*shared, *p], c) for p, c in zip(private, CLIENTS, strict=True)
+    ]
+    shared = [np.mean([t[i] for t in trained], axis=0) for i in range(2)]
+    private = [t[2:] for t in trained]
+    for found, expected in zip(client_states, private, strict=True):
+      for a, b in zip(found["private"], expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+  found = state.global_model_weights.trainable
+  for a, b in zip(found[:2], shared, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_the_servers_private_variables_never_move():
+  process = build()
+  state, client_states = start(process)
+  before = state.global_model_weights.trainable[2:]
+  state, client_states, _ = process.next(state, client_states, CLIENTS)
+  assert_equal(state.global_model_weights.trainable[2:], before)
+  assert not np.array_equal(client_states[0]["private"][0], before[0])
+
+
+def test_everything_shared_is_fed_avg():
+  whole = fl_plas.build_fl_plas(MODEL_FN, SGD, ["*"])
+  state, client_states = start(whole)
+  state, client_states, _ = whole.next(state, client_states, CLIENTS)
+  plain = fed_avg.build_fed_avg(MODEL_FN, SGD)
+  expected, _ = plain.next(plain.initialize(), CLIENTS)
+  assert_equal(state.global_model_weights, expected.global_model_weights)
+  assert client_states[0]["private"] == []
+
+
+def test_a_client_not_drawn_keeps_its_state_and_gets_the_new_shared_layers():
+  process = build()
+  state, client_states = start(process)
+  state, drawn, _ = process.next(state, client_states[:2], CLIENTS[:2])
+  weights = process.client_weights(state, client_states[2])
+  assert_equal(weights.trainable[:2], state.global_model_weights.trainable[:2])
+  assert_equal(weights.trainable[2:], client_states[2]["private"])
+  # Its later training starts from the layers it now gets: lazy equals eager overwrite.
+  _, late, _ = process.next(state, [client_states[2]], [CLIENTS[2]])
+  alone = train_alone(tf.nest.flatten(weights.trainable), CLIENTS[2])
+  np.testing.assert_allclose(late[0]["private"][0], alone[2], rtol=1e-5, atol=1e-6)
+  del drawn
+
+
+def test_a_poisoned_classifier_stays_with_its_client():
+  process = build()
+  state, client_states = start(process)
+  poisoned = [np.full_like(x, 9.0) for x in client_states[1]["private"]]
+  client_states[1] = collections.OrderedDict(private=poisoned, statistics=[])
+  weights = process.client_weights(state, client_states[0])
+  assert_equal(weights.trainable, state.global_model_weights.trainable)
+
+
+def test_a_client_with_nan_keeps_its_old_state_and_is_left_out():
+  process = build()
+  state, client_states = start(process)
+  broken = dataset(5, 0).map(
+    lambda b: collections.OrderedDict(x=b["x"] * np.nan, y=b["y"])
+  )
+  state, after, metrics = process.next(state, client_states, [*CLIENTS[:2], broken])
+  assert metrics["aggregator"]["num_rejected"] == 1
+  assert_equal(after[2], client_states[2])
+  assert np.isfinite(state.global_model_weights.trainable[0]).all()
+
+
+def test_another_rule_on_the_shared_layers():
+  process = build(aggregator=krum.KrumFactory(1))
+  state, client_states = start(process)
+  _, _, metrics = process.next(state, client_states, CLIENTS)
+  assert metrics["aggregator"]["selected"].sum() == 1
+
+
+def test_weighting_by_examples_is_algorithm_1():
+  clients = [dataset(0, 0, size=2), dataset(1, 1, size=6)]
+  process = build(weighting="examples")
+  state, client_states = start(process, 2)
+  _, _, metrics = process.next(state, client_states, clients)
+  assert metrics["aggregator"]["weight"].tolist() == [0.25, 0.75]
+  again = build(aggregator=mean.FiniteMeanFactory("examples"))
+  state, client_states = start(again, 2)
+  _, _, same = again.next(state, client_states, clients)
+  assert same["aggregator"]["weight"].tolist() == [0.25, 0.75]
+
+
+def batch_norm_fn():
+  return tf.keras.Sequential(
+    [
+      tf.keras.Input([2, 2, 1]),
+      tf.keras.layers.BatchNormalization(momentum=0.0, name="features"),
+      tf.keras.layers.Flatten(),
+      tf.keras.layers.Dense(2, name="classifier"),
+    ]
+  )
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_moving_statistics_stay_unless_they_are_shared(shared):
+  process = fl_plas.build_fl_plas(
+    split.make_model_fn(batch_norm_fn),
+    SGD,
+    ["features"],
+    share_moving_statistics=shared,
+  )
+  state, client_states = start(process, 2)
+  state, after, _ = process.next(state, client_states, CLIENTS[:2])
+  means = [float(s["statistics"][0][0]) for s in after]
+  assert (means[0] == means[1]) == shared
+  assert (float(state.global_model_weights.non_trainable[0][0]) == 0.0) != shared
+
+
+def test_errors_name_what_is_wrong():
+  with pytest.raises(ValueError, match="featurs"):
+    fl_plas.build_fl_plas(MODEL_FN, SGD, ["featurs"])
+  with pytest.raises(ValueError, match="weighting"):
+    build(weighting="size")
+  with pytest.raises(TypeError, match="client_optimizer"):
+    fl_plas.build_fl_plas(MODEL_FN, "sgd", ["features"])

@@ -1,0 +1,422 @@
+"""Figures of runs: success, trust, distances between clients, PLR scatter.
+
+References: FLARE Sec. 4.3 and Figs. 1(a), 6, 10 (PLR scatter), Eq. (4) (MMD), Eq. (5)
+(trust); FL-PLAS Figs. 3, 5 (success and accuracy).
+Symbols: n clients, k samples, o PLR width, c classes.
+
+All figures can be read in grey: lines differ by dash and marker, not by colour alone.
+Every function that draws writes one PNG whole or not at all, and returns its path.
+"""
+
+import math
+import os
+import pathlib
+import textwrap
+import uuid
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import scipy.linalg
+from matplotlib import patches, ticker
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+
+DPI = 150
+ANNOTATED = 12  # ours: more clients leave no room for numbers in the cells
+NAMED = 5  # ours: more malicious clients share one legend entry
+LABELLED = 20  # ours: more clients leave no room for a label each
+RANK_TOLERANCE = 1e-6  # ours: float32 rounding of a kernel
+
+# Okabe and Ito's colours without the yellow, which vanishes on white.
+_COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
+_BENIGN, _MALICIOUS = "#8C9FB5", "#A50F15"  # light and dark in grey too
+
+
+def success_over_rounds(
+  curves: Mapping[str, pd.DataFrame], path: str | os.PathLike, *, title: str
+) -> pathlib.Path:
+  """Attack success and accuracy over rounds, side by side, one line a defense.
+
+  Args:
+    curves: defense -> frame with columns round, accuracy, attack_success_rate
+      (fractions). Rounds where a value is NaN are left out of its line.
+    path: PNG to write.
+    title: of the figure.
+
+  Raises:
+    ValueError: there is no curve, or a frame has no row or lacks a column.
+  """
+  who, columns = "success_over_rounds", ("attack_success_rate", "accuracy")
+  if not curves:
+    raise ValueError(
+      f"{who}: `curves` must hold at least one defense, got none. Run one first."
+    )
+  for name, frame in curves.items():
+    _check_frame(who, f"curves[{name!r}]", frame, ("round", *columns))
+  figure, panels = _figure((9.5, 4.2), title, panels=2)
+  for axes, column in zip(panels, columns, strict=True):
+    _draw_curves(axes, curves, column)
+    label = column.replace("_rate", "").replace("_", " ")
+    axes.set(ylabel=f"{label} (fraction of images)", ylim=(-0.03, 1.03))
+    _finish_rounds(axes, pd.concat([frame["round"] for frame in curves.values()]))
+  handles, labels = panels[0].get_legend_handles_labels()
+  figure.legend(
+    handles, labels, loc="outside lower center", ncols=4, handlelength=4, frameon=False
+  )
+  return _write(figure, path)
+
+
+def trust_over_rounds(
+  clients: pd.DataFrame, path: str | os.PathLike, *, title: str
+) -> pathlib.Path:
+  """Weight of every client over rounds; malicious ones thick, dashed and marked.
+
+  Args:
+    clients: a row a client a round: round, client_index, malicious (bool), weight.
+      A client that is absent or has a NaN weight leaves a gap.
+    path: PNG to write.
+    title: of the figure.
+
+  Raises:
+    ValueError: there is no row, a column is missing, or a client occurs twice in a
+      round.
+  """
+  columns = ("round", "client_index", "malicious", "weight")
+  _check_frame("trust_over_rounds", "clients", clients, columns)
+  _check_once("trust_over_rounds", clients)
+  table = clients.pivot(index="round", columns="client_index", values="weight")
+  malicious = clients.groupby("client_index")["malicious"].any().to_numpy(bool)
+  figure, (axes,) = _figure((7.6, 4.2), title)
+  _draw_clients(axes, table.loc[:, ~malicious], table.loc[:, malicious])
+  sizes = clients.groupby("round").size()
+  equal = {"color": "black", "linestyle": (0, (2, 2)), "linewidth": 1.0}
+  if sizes.nunique() == 1:
+    axes.axhline(1 / sizes.iloc[0], label=f"equal weight, 1/{sizes.iloc[0]}", **equal)
+  else:
+    axes.step(sizes.index, 1 / sizes, where="mid", label="equal weight, 1/n", **equal)
+  axes.set(ylabel="weight in the aggregate (fraction)")
+  axes.set_ylim(-0.03 * axes.get_ylim()[1])  # a weight of 0 stays inside the frame
+  _finish_rounds(axes, clients["round"])
+  figure.legend(loc="outside right center", handlelength=4, frameon=False)
+  return _write(figure, path)
+
+
+def mmd_between_clients(
+  mmd: np.ndarray, malicious: np.ndarray, path: str | os.PathLike, *, title: str
+) -> pathlib.Path:
+  """Heat map of the distances between clients (Eq. 4); malicious ones have a star.
+
+  The diagonal is blank; pairs without a finite distance (rejected clients) are hatched.
+
+  Args:
+    mmd: [n, n], NaN allowed.
+    malicious: [n] bool.
+    path: PNG to write.
+    title: of the figure.
+
+  Raises:
+    ValueError: `mmd` is empty or not square, or `malicious` has another length.
+  """
+  mmd, malicious = np.array(mmd, float), np.asarray(malicious, bool)
+  _check_mmd(mmd, malicious)
+  mmd[~np.isfinite(mmd)] = np.nan
+  np.fill_diagonal(mmd, np.nan)
+  largest = np.abs(mmd[np.isfinite(mmd)]).max(initial=0.0)
+  power = math.floor(math.log10(largest)) if largest > 0 else 0
+  power = 0 if power in (0, 1) else power  # other values are shown scaled
+  scaled = mmd / 10.0**power
+  bounds = np.append(scaled[np.isfinite(scaled)], 0.0)
+  figure, (axes,) = _figure((6.4, 5.6), title)
+  axes.patch.set(facecolor="white", hatch="////", edgecolor="0.8")
+  image = axes.imshow(
+    np.ma.masked_invalid(scaled), "cividis", vmin=bounds.min(), vmax=bounds.max() or 1.0
+  )
+  for i in range(len(mmd)):
+    axes.add_patch(patches.Rectangle((i - 0.5, i - 0.5), 1, 1, facecolor="white"))
+  if len(mmd) <= ANNOTATED:
+    _annotate(axes, scaled, image)
+  _label_clients(axes, malicious)
+  unit = rf" ($\times 10^{{{power}}}$)" if power else ""
+  figure.colorbar(image, label=f"MMD between PLRs{unit}", shrink=0.9)
+  return _write(figure, path)
+
+
+def template_basis(kernel: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+  """Orthonormal basis of the plane of three templates; [o, c] -> [o, k] (Sec. 4.3).
+
+  A class's template is its column of the classifier kernel. The basis comes from a QR
+  decomposition of the differences of the templates.
+
+  Args:
+    kernel: [o, c].
+    classes: three of 0..c-1.
+
+  Returns:
+    [o, 2]; [o, 1] where the three templates lie on one line.
+
+  Raises:
+    ValueError: `classes` are not three different columns, or their templates are equal.
+
+  Deviations: "the hyperplane on which the templates reside" is read as the plane
+    through the three points, as in the paper's source (Mueller et al., 2019). The
+    other reading, their span, is three-dimensional.
+
+  >>> kernel = np.array([[0.0, 1.0, 0.0], [5.0, 5.0, 5.0], [0.0, 0.0, 2.0]])
+  >>> abs(template_basis(kernel, [0, 1, 2])).tolist()
+  [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
+  """
+  kernel = np.asarray(kernel, float)
+  _check_classes(kernel, classes)
+  first, *others = kernel[:, list(classes)].T  # [o] each
+  differences = np.stack(others, axis=1) - first[:, np.newaxis]
+  basis, r, _ = scipy.linalg.qr(differences, mode="economic", pivoting=True)
+  sizes = np.abs(np.diag(r))  # pivoting sorts them, largest first
+  rank = int(np.sum(sizes > RANK_TOLERANCE * np.abs(kernel[:, list(classes)]).max()))
+  if rank == 0:
+    raise ValueError(
+      f"template_basis: templates of `classes` {tuple(classes)} must differ, got three "
+      "equal columns of the kernel. Use a trained model."
+    )
+  return basis[:, :rank]
+
+
+def project_plrs(
+  plrs: np.ndarray, kernel: np.ndarray, classes: Sequence[int]
+) -> np.ndarray:
+  """PLRs on the plane of three templates, in two dimensions; [..., o] -> [..., 2].
+
+  Inner products with `template_basis`, then PCA fitted on all of them; as the plane has
+  two dimensions, PCA centres and rotates. A PLR with a NaN or inf stays out of the fit
+  and becomes NaN. Templates on one line leave the second dimension 0.
+
+  Args:
+    plrs: [..., o].
+    kernel: [o, c].
+    classes: three of 0..c-1.
+
+  Raises:
+    ValueError: as in `template_basis`; another width than the kernel's; fewer than two
+      finite PLRs.
+  """
+  plrs = np.asarray(plrs, float)
+  basis = template_basis(kernel, classes)
+  if plrs.ndim < 1 or plrs.shape[-1] != len(basis):
+    raise ValueError(
+      f"project_plrs: `plrs` must be [..., o] with o = {len(basis)}, the rows of the "
+      f"kernel, got {list(plrs.shape)}. Take both from one model."
+    )
+  rows = plrs.reshape(-1, len(basis))
+  finite = np.isfinite(rows).all(axis=1)
+  if finite.sum() < 2:
+    raise ValueError(
+      f"project_plrs: `plrs` must hold at least 2 finite rows, got {finite.sum()}. "
+      "Leave out rejected clients, and choose classes that the labels hold."
+    )
+  projected = np.full((len(rows), 2), np.nan)
+  projected[finite] = 0.0
+  inner = rows[finite] @ basis  # [k, 2] or [k, 1]
+  projected[finite, : basis.shape[1]] = PCA(svd_solver="full").fit_transform(inner)
+  return projected.reshape(*plrs.shape[:-1], 2)
+
+
+def plr_scatter(
+  plrs: np.ndarray,
+  labels: np.ndarray,
+  kernel: np.ndarray,
+  malicious: np.ndarray,
+  path: str | os.PathLike,
+  *,
+  classes: Sequence[int] | None = None,
+  seed: int = 0,
+  title: str,
+) -> pathlib.Path:
+  """PLRs of benign and malicious models on the plane of three classes (FLARE Fig. 6).
+
+  Args:
+    plrs: [n, k, o], one representation a client a sample.
+    labels: [k], true classes of the samples.
+    kernel: [o, c], of the classifier of the global model.
+    malicious: [n] bool.
+    path: PNG to write.
+    classes: three of 0..c-1; None: drawn at random from those in `labels`.
+    seed: of that draw.
+    title: of the figure.
+
+  Raises:
+    ValueError: as in `project_plrs`; shapes that disagree; fewer than three classes in
+      `labels` to draw from.
+  """
+  plrs, labels = np.asarray(plrs, float), np.asarray(labels)
+  malicious = np.asarray(malicious, bool)
+  _check_scatter(plrs, labels, malicious)
+  if classes is None:
+    classes = _draw_classes(labels, seed)
+  chosen = np.isin(labels, classes)
+  points, labels = project_plrs(plrs[:, chosen], kernel, classes), labels[chosen]
+  figure, (axes,) = _figure((7.0, 4.8), title)
+  _draw_group(axes, points[~malicious], labels, classes, "benign", (_BENIGN, "none"))
+  dark = (_MALICIOUS, _MALICIOUS)
+  _draw_group(axes, points[malicious], labels, classes, "malicious", dark)
+  axes.set(xlabel="first principal direction (PLR units)")
+  axes.set(ylabel="second principal direction (PLR units)")
+  axes.set_aspect("equal", adjustable="datalim")
+  axes.grid(alpha=0.3)
+  figure.legend(loc="outside right center", frameon=False)
+  return _write(figure, path)
+
+
+def _finish_rounds(axes, rounds):
+  axes.set(xlabel="round", xlim=(rounds.min() - 0.5, rounds.max() + 0.5))
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1))
+  axes.grid(alpha=0.3)
+
+
+def _draw_curves(axes, curves, column):
+  if all(frame[column].isna().all() for frame in curves.values()):
+    axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
+  for i, (name, frame) in enumerate(curves.items()):
+    known = frame[["round", column]].dropna()
+    every = max(1, len(known) // 8)
+    axes.plot(
+      known["round"],
+      known[column],
+      label=name,
+      color=_COLOURS[i % len(_COLOURS)],
+      linestyle=_DASHES[i % len(_DASHES)],
+      linewidth=1.4,
+      marker=_MARKERS[i % len(_MARKERS)],
+      markerfacecolor="none",
+      markersize=4.5 + i % 4,  # lines on top of each other stay visible
+      markevery=(i % every, every),
+    )
+
+
+def _draw_clients(axes, benign, malicious):
+  thin = {"color": _BENIGN, "linewidth": 0.9, "marker": ".", "markersize": 3}
+  for i, client in enumerate(benign):
+    label = None if i else f"benign ({benign.shape[1]})"
+    axes.plot(benign.index, benign[client], label=label, **thin)
+  thick = {"color": _MALICIOUS, "linewidth": 2.2, "linestyle": "--"}
+  for i, client in enumerate(malicious):
+    label, marker, size = f"malicious, client {client}", _MARKERS[i % len(_MARKERS)], 6
+    if malicious.shape[1] > NAMED:
+      label = None if i else f"malicious ({malicious.shape[1]})"
+      marker, size, thick["linewidth"] = "^", 4, 1.2
+    line = {"marker": marker, "markersize": size, "label": label, **thick}
+    axes.plot(malicious.index, malicious[client], **line)
+
+
+def _draw_group(axes, points, labels, classes, group, colours):
+  for label, marker in zip(classes, _MARKERS, strict=False):
+    x, y = points[:, labels == label].reshape(-1, 2).T
+    if len(x):
+      style = {"marker": marker, "edgecolors": colours[0], "facecolors": colours[1]}
+      axes.scatter(x, y, 26, linewidths=0.9, label=f"{group}, class {label}", **style)
+
+
+def _annotate(axes, values, image):
+  for (row, column), value in np.ndenumerate(values):
+    if np.isfinite(value):
+      dark = image.norm(value) < 0.5
+      style = {"color": "white" if dark else "black", "fontsize": 7.5}
+      axes.text(column, row, f"{value:.2f}", ha="center", va="center", **style)
+
+
+def _label_clients(axes, malicious):
+  count = len(malicious)
+  step = math.ceil(count / LABELLED)
+  for axis in (axes.xaxis, axes.yaxis):
+    shown = range(0, count, step)
+    stars = ["*" if malicious[i] and step == 1 else "" for i in shown]
+    axis.set_ticks(shown, [f"{i}{star}" for i, star in zip(shown, stars, strict=True)])
+    if step > 1:  # not every client has a label: the stars get a line of their own
+      axis.remove_overlapping_locs = False
+      axis.set_ticks(*_stars(malicious), minor=True)
+      axis.set_tick_params(which="major", pad=12)
+      axis.set_tick_params(which="minor", length=0, pad=1)
+    axis.set_label_text("client (* malicious)")
+
+
+def _stars(malicious):
+  positions = np.flatnonzero(malicious)
+  return positions, ["*"] * len(positions)
+
+
+def _draw_classes(labels, seed):
+  present = np.unique(labels)
+  if len(present) < 3:
+    raise ValueError(
+      "plr_scatter: `labels` must hold at least 3 classes to draw from, got "
+      f"{len(present)}. Give `classes`, or samples of more classes."
+    )
+  return sorted(np.random.default_rng(seed).choice(present, 3, replace=False).tolist())
+
+
+def _figure(size, title, panels=1):
+  figure = Figure(size, DPI, layout="constrained")
+  FigureCanvasAgg(figure)
+  figure.suptitle(textwrap.fill(title, int(10 * size[0])))
+  return figure, figure.subplots(1, panels, squeeze=False)[0]
+
+
+def _write(figure, path):
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+  try:
+    figure.savefig(aside, format="png")
+    aside.replace(path)
+  finally:
+    aside.unlink(missing_ok=True)
+  return path
+
+
+def _check_frame(who, name, frame, columns):
+  missing = [column for column in columns if column not in frame.columns]
+  if missing or frame.empty:
+    found = f"no {', '.join(missing)}" if missing else "no row"
+    raise ValueError(
+      f"{who}: `{name}` must have the columns {', '.join(columns)} and a row at least, "
+      f"got {found}. Give the table that a finished run wrote."
+    )
+
+
+def _check_once(who, clients):
+  twice = clients[clients.duplicated(["round", "client_index"])]
+  if len(twice):
+    raise ValueError(
+      f"{who}: `clients` must have a client once a round, got client "
+      f"{twice['client_index'].iloc[0]} twice in round {twice['round'].iloc[0]}. "
+      "Draw one run at a time."
+    )
+
+
+def _check_mmd(mmd, malicious):
+  if not mmd.size or mmd.shape != (len(malicious), len(malicious)):
+    raise ValueError(
+      "mmd_between_clients: `mmd` must be [n, n] and `malicious` [n] with n >= 1, got "
+      f"{list(mmd.shape)} and {list(malicious.shape)}. Take both from one round."
+    )
+
+
+def _check_classes(kernel, classes):
+  known = range(kernel.shape[1]) if kernel.ndim == 2 else ()
+  if len(set(classes)) != 3 or len(classes) != 3 or not set(classes) <= set(known):
+    raise ValueError(
+      "template_basis: `classes` must be three different columns of `kernel` [o, c], "
+      f"got {tuple(classes)} and a kernel {list(kernel.shape)}. Count classes from 0."
+    )
+
+
+def _check_scatter(plrs, labels, malicious):
+  if plrs.ndim != 3 or not plrs.size or plrs.shape[:2] != (len(malicious), len(labels)):
+    shapes = [list(array.shape) for array in (plrs, malicious, labels)]
+    raise ValueError(
+      "plr_scatter: `plrs` must be [n, k, o], not empty, for `malicious` [n] and "
+      f"`labels` [k], got {shapes[0]}, {shapes[1]} and {shapes[2]}. "
+      "Take all from one round."
+    )

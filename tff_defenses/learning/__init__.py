@@ -1,0 +1,1 @@
+"""Client training and the federated computations that use the factories."""

@@ -1,0 +1,183 @@
+"""What the server does at the end of a round, for all learning processes here."""
+
+import collections
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_defenses.aggregators import rows, stacking
+
+REPORT_TYPE = tff.to_type(
+  collections.OrderedDict(
+    loss_sum=np.float32,
+    num_seen=np.float32,
+    num_examples=np.float32,
+    started=np.float64,
+    finished=np.float64,
+  )
+)
+
+
+def initial_state(process, weights, weights_type) -> tff.Computation:
+  """Builds the `initialize` of a learning process.
+
+  Args:
+    process: The aggregation process.
+    weights: `ModelWeights` of arrays that the first round starts from.
+    weights_type: Their TFF type.
+
+  Returns:
+    -> LearningAlgorithmState@SERVER; its `client_work` is the number of the next round,
+    counted from 1.
+  """
+
+  @tff.tensorflow.computation
+  def first_weights():
+    return tf.nest.map_structure(tf.constant, weights)
+
+  if not weights_type.is_assignable_from(first_weights.type_signature.result):
+    raise ValueError(
+      "initial_weights: must be the model's weights in model order, "
+      f"{weights_type.compact_representation()}, got "
+      f"{first_weights.type_signature.result.compact_representation()}."
+    )
+
+  @tff.federated_computation
+  def init_fn():
+    state = tff.learning.templates.LearningAlgorithmState(
+      global_model_weights=tff.federated_eval(first_weights, tff.SERVER),
+      distributor=tff.federated_value((), tff.SERVER),
+      client_work=tff.federated_value(np.int32(1), tff.SERVER),
+      aggregator=process.initialize(),
+      finalizer=tff.federated_value((), tff.SERVER),
+    )
+    return tff.federated_zip(state)
+
+  return init_fn
+
+
+def finish_round(state, aggregated, statistics, reports):
+  """Applies the aggregate and packs state and metrics; inside a federated computation.
+
+  Args:
+    state: The state that the round started from, @SERVER.
+    aggregated: Output of the aggregation process.
+    statistics: New non-trainable variables, @SERVER.
+    reports: {REPORT_TYPE}@CLIENTS.
+
+  Returns:
+    (state@SERVER, metrics@SERVER). Metrics: `train_loss`, mean over the images of
+    clients with a finite loss; `seconds_training` from the first client's start to the
+    last one's end; `seconds_aggregation` from there to the new weights; `aggregator`.
+  """
+  weights_type = state.type_signature.member.global_model_weights
+
+  @tff.tensorflow.computation(
+    weights_type, weights_type.trainable, weights_type.non_trainable
+  )
+  def apply(weights, update, statistics):
+    finite = rows.all_finite(update)
+    trainable = [
+      tf.where(finite, w - u, w) for w, u in zip(weights.trainable, update, strict=True)
+    ]
+    with tf.control_dependencies(trainable):
+      now = tf.timestamp()
+    new = tff.learning.models.ModelWeights(trainable, statistics)
+    return new, now
+
+  @tff.tensorflow.computation(np.int32)
+  def add_one(number):
+    return number + 1
+
+  old = state.global_model_weights
+  applied = tff.federated_map(apply, (old, aggregated.result, statistics))
+  new_state = tff.federated_zip(
+    tff.learning.templates.LearningAlgorithmState(
+      global_model_weights=applied[0],
+      distributor=state.distributor,
+      client_work=tff.federated_map(add_one, state.client_work),
+      aggregator=aggregated.state,
+      finalizer=state.finalizer,
+    )
+  )
+  return new_state, _metrics(reports, applied[1], aggregated.measurements)
+
+
+def _metrics(reports, applied_at, measurements):
+  @tff.tensorflow.computation(REPORT_TYPE)
+  def finite_loss(report):
+    finite = tf.math.is_finite(report["loss_sum"])
+    return (
+      tf.where(finite, report["loss_sum"], 0.0),
+      tf.where(finite, report["num_seen"], 0.0),
+    )
+
+  @tff.tensorflow.computation(
+    np.float32, np.float32, np.float64, np.float64, np.float64
+  )
+  def summarise(loss, seen, started, finished, applied_at):
+    return collections.OrderedDict(
+      train_loss=tf.math.divide_no_nan(loss, seen),
+      seconds_training=finished - started,
+      seconds_aggregation=applied_at - finished,
+    )
+
+  loss = tff.federated_sum(tff.federated_map(finite_loss, reports))
+  started = tff.federated_min(tff.federated_map(_field("started"), reports))
+  finished = tff.federated_max(tff.federated_map(_field("finished"), reports))
+  times = tff.federated_zip((loss[0], loss[1], started, finished, applied_at))
+  return tff.federated_zip(
+    collections.OrderedDict(
+      clients=tff.federated_map(summarise, times), aggregator=measurements
+    )
+  )
+
+
+def _field(name):
+  @tff.tensorflow.computation(REPORT_TYPE)
+  def get(report):
+    return report[name]
+
+  return get
+
+
+def combine_statistics(old, new, info, measurements):
+  """New BatchNorm statistics: the clients' mean, weighted as the rule weighted them.
+
+  Reference: FL-PLAS keeps statistics local; for whole models the papers say nothing.
+  A rule that reports `weight` or `trust` weighs the clients' statistics alike; under
+  any other factory all finite ones count equally. Without finite ones `old` stays.
+
+  Args:
+    old: Non-trainable variables of the global model, @SERVER.
+    new: Those of the clients, @CLIENTS.
+    info: {INFO_TYPE}@CLIENTS.
+    measurements: Of the aggregator, @SERVER.
+  """
+  value_type = old.type_signature.member
+  if not tff.structure.flatten(value_type):
+    return old
+  specs = stacking.tensor_specs(value_type)
+  stacked = stacking.federated_stack(new, info, value_type)
+  measured = measurements.type_signature.member
+
+  @tff.tensorflow.computation(value_type, stacking.matrix_type(value_type), measured)
+  def combine(old, stacked, measured):
+    finite = tf.cast(rows.finite_rows(stacked), tf.float32)
+    weight = finite * client_weights(measured, finite)
+    clean = tf.where(finite[:, tf.newaxis] > 0, stacked, 0.0)
+    total = tf.reduce_sum(weight)
+    mean = tf.linalg.matvec(clean, weight, transpose_a=True) / total
+    return stacking.unflatten(tf.where(total > 0, mean, stacking.flatten(old)), specs)
+
+  return tff.federated_map(combine, (old, stacked, measurements))
+
+
+def client_weights(measured, default):
+  """What a rule gave each client, [n]: its `weight` or `trust`, or `default`."""
+  names = list(measured) if isinstance(measured, dict) else []
+  for name in ("weight", "trust"):
+    if name in names:
+      return measured[name]
+  return default

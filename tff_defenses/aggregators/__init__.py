@@ -59,6 +59,10 @@ def _fedavg(given: Mapping[str, Any], **settings):
   return _load("mean").FiniteMeanFactory(**settings)
 
 
+def _fl_plas(given: Mapping[str, Any], *, inner: str = "fedavg", **settings):
+  return AGGREGATORS[inner].build(given, **settings)
+
+
 def _krum(given: Mapping[str, Any], **settings):
   return _load("krum").KrumFactory(given["num_byzantine"], **settings)
 
@@ -72,6 +76,7 @@ def _multi_krum(given: Mapping[str, Any], **settings):
 def _flare(given: Mapping[str, Any], **settings):
   split = importlib.import_module("models.split")
   plr_fn = split.plr_fn(given["model_fn"], given["auxiliary_data"])
+  _ = plr_fn.width  # a model without the layer fails here, not in the first round
   return _load("flare").FlareFactory(plr_fn, **settings)
 
 
@@ -114,7 +119,7 @@ _SPECS = (
   ),
   AggregatorSpec(
     "fl_plas",
-    _fedavg,
+    _fl_plas,
     frozenset({"client_state"}),
     "FL-PLAS",
     "Eq. (8)-(9)",

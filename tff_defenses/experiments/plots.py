@@ -17,17 +17,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import scipy.linalg
 from matplotlib import patches, ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from sklearn.decomposition import PCA
+
+from tff_defenses.experiments import plot_checks, plr_projection
 
 DPI = 150
 ANNOTATED = 12  # ours: more clients leave no room for numbers in the cells
 NAMED = 5  # ours: more malicious clients share one legend entry
 LABELLED = 20  # ours: more clients leave no room for a label each
-RANK_TOLERANCE = 1e-6  # ours: float32 rounding of a kernel
 
 # Okabe and Ito's colours without the yellow, which vanishes on white.
 _COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -56,7 +55,7 @@ def success_over_rounds(
       f"{who}: `curves` must hold at least one defense, got none. Run one first."
     )
   for name, frame in curves.items():
-    _check_frame(who, f"curves[{name!r}]", frame, ("round", *columns))
+    plot_checks.check_frame(who, f"curves[{name!r}]", frame, ("round", *columns))
   figure, panels = _figure((9.5, 4.2), title, panels=2)
   for axes, column in zip(panels, columns, strict=True):
     _draw_curves(axes, curves, column)
@@ -86,8 +85,8 @@ def trust_over_rounds(
       round.
   """
   columns = ("round", "client_index", "malicious", "weight")
-  _check_frame("trust_over_rounds", "clients", clients, columns)
-  _check_once("trust_over_rounds", clients)
+  plot_checks.check_frame("trust_over_rounds", "clients", clients, columns)
+  plot_checks.check_once("trust_over_rounds", clients)
   table = clients.pivot(index="round", columns="client_index", values="weight")
   malicious = clients.groupby("client_index")["malicious"].any().to_numpy(bool)
   figure, (axes,) = _figure((7.6, 4.2), title)
@@ -122,7 +121,7 @@ def mmd_between_clients(
     ValueError: `mmd` is empty or not square, or `malicious` has another length.
   """
   mmd, malicious = np.array(mmd, float), np.asarray(malicious, bool)
-  _check_mmd(mmd, malicious)
+  plot_checks.check_mmd(mmd, malicious)
   mmd[~np.isfinite(mmd)] = np.nan
   np.fill_diagonal(mmd, np.nan)
   largest = np.abs(mmd[np.isfinite(mmd)]).max(initial=0.0)
@@ -143,84 +142,6 @@ def mmd_between_clients(
   unit = rf" ($\times 10^{{{power}}}$)" if power else ""
   figure.colorbar(image, label=f"MMD between PLRs{unit}", shrink=0.9)
   return _write(figure, path)
-
-
-def template_basis(kernel: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-  """Orthonormal basis of the plane of three templates; [o, c] -> [o, k] (Sec. 4.3).
-
-  A class's template is its column of the classifier kernel. The basis comes from a QR
-  decomposition of the differences of the templates.
-
-  Args:
-    kernel: [o, c].
-    classes: three of 0..c-1.
-
-  Returns:
-    [o, 2]; [o, 1] where the three templates lie on one line.
-
-  Raises:
-    ValueError: `classes` are not three different columns, or their templates are equal.
-
-  Deviations: "the hyperplane on which the templates reside" is read as the plane
-    through the three points, as in the paper's source (Mueller et al., 2019). The
-    other reading, their span, is three-dimensional.
-
-  >>> kernel = np.array([[0.0, 1.0, 0.0], [5.0, 5.0, 5.0], [0.0, 0.0, 2.0]])
-  >>> abs(template_basis(kernel, [0, 1, 2])).tolist()
-  [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
-  """
-  kernel = np.asarray(kernel, float)
-  _check_classes(kernel, classes)
-  first, *others = kernel[:, list(classes)].T  # [o] each
-  differences = np.stack(others, axis=1) - first[:, np.newaxis]
-  basis, r, _ = scipy.linalg.qr(differences, mode="economic", pivoting=True)
-  sizes = np.abs(np.diag(r))  # pivoting sorts them, largest first
-  rank = int(np.sum(sizes > RANK_TOLERANCE * np.abs(kernel[:, list(classes)]).max()))
-  if rank == 0:
-    raise ValueError(
-      f"template_basis: templates of `classes` {tuple(classes)} must differ, got three "
-      "equal columns of the kernel. Use a trained model."
-    )
-  return basis[:, :rank]
-
-
-def project_plrs(
-  plrs: np.ndarray, kernel: np.ndarray, classes: Sequence[int]
-) -> np.ndarray:
-  """PLRs on the plane of three templates, in two dimensions; [..., o] -> [..., 2].
-
-  Inner products with `template_basis`, then PCA fitted on all of them; as the plane has
-  two dimensions, PCA centres and rotates. A PLR with a NaN or inf stays out of the fit
-  and becomes NaN. Templates on one line leave the second dimension 0.
-
-  Args:
-    plrs: [..., o].
-    kernel: [o, c].
-    classes: three of 0..c-1.
-
-  Raises:
-    ValueError: as in `template_basis`; another width than the kernel's; fewer than two
-      finite PLRs.
-  """
-  plrs = np.asarray(plrs, float)
-  basis = template_basis(kernel, classes)
-  if plrs.ndim < 1 or plrs.shape[-1] != len(basis):
-    raise ValueError(
-      f"project_plrs: `plrs` must be [..., o] with o = {len(basis)}, the rows of the "
-      f"kernel, got {list(plrs.shape)}. Take both from one model."
-    )
-  rows = plrs.reshape(-1, len(basis))
-  finite = np.isfinite(rows).all(axis=1)
-  if finite.sum() < 2:
-    raise ValueError(
-      f"project_plrs: `plrs` must hold at least 2 finite rows, got {finite.sum()}. "
-      "Leave out rejected clients, and choose classes that the labels hold."
-    )
-  projected = np.full((len(rows), 2), np.nan)
-  projected[finite] = 0.0
-  inner = rows[finite] @ basis  # [k, 2] or [k, 1]
-  projected[finite, : basis.shape[1]] = PCA(svd_solver="full").fit_transform(inner)
-  return projected.reshape(*plrs.shape[:-1], 2)
 
 
 def plr_scatter(
@@ -247,16 +168,17 @@ def plr_scatter(
     title: of the figure.
 
   Raises:
-    ValueError: as in `project_plrs`; shapes that disagree; fewer than three classes in
+    ValueError: as in `plr_projection.project_plrs`; shapes that disagree; fewer than three classes in
       `labels` to draw from.
   """
   plrs, labels = np.asarray(plrs, float), np.asarray(labels)
   malicious = np.asarray(malicious, bool)
-  _check_scatter(plrs, labels, malicious)
+  plot_checks.check_scatter(plrs, labels, malicious)
   if classes is None:
     classes = _draw_classes(labels, seed)
   chosen = np.isin(labels, classes)
-  points, labels = project_plrs(plrs[:, chosen], kernel, classes), labels[chosen]
+  points = plr_projection.project_plrs(plrs[:, chosen], kernel, classes)
+  labels = labels[chosen]
   figure, (axes,) = _figure((7.0, 4.8), title)
   _draw_group(axes, points[~malicious], labels, classes, "benign", (_BENIGN, "none"))
   dark = (_MALICIOUS, _MALICIOUS)
@@ -373,50 +295,3 @@ def _write(figure, path):
   finally:
     aside.unlink(missing_ok=True)
   return path
-
-
-def _check_frame(who, name, frame, columns):
-  missing = [column for column in columns if column not in frame.columns]
-  if missing or frame.empty:
-    found = f"no {', '.join(missing)}" if missing else "no row"
-    raise ValueError(
-      f"{who}: `{name}` must have the columns {', '.join(columns)} and a row at least, "
-      f"got {found}. Give the table that a finished run wrote."
-    )
-
-
-def _check_once(who, clients):
-  twice = clients[clients.duplicated(["round", "client_index"])]
-  if len(twice):
-    raise ValueError(
-      f"{who}: `clients` must have a client once a round, got client "
-      f"{twice['client_index'].iloc[0]} twice in round {twice['round'].iloc[0]}. "
-      "Draw one run at a time."
-    )
-
-
-def _check_mmd(mmd, malicious):
-  if not mmd.size or mmd.shape != (len(malicious), len(malicious)):
-    raise ValueError(
-      "mmd_between_clients: `mmd` must be [n, n] and `malicious` [n] with n >= 1, got "
-      f"{list(mmd.shape)} and {list(malicious.shape)}. Take both from one round."
-    )
-
-
-def _check_classes(kernel, classes):
-  known = range(kernel.shape[1]) if kernel.ndim == 2 else ()
-  if len(set(classes)) != 3 or len(classes) != 3 or not set(classes) <= set(known):
-    raise ValueError(
-      "template_basis: `classes` must be three different columns of `kernel` [o, c], "
-      f"got {tuple(classes)} and a kernel {list(kernel.shape)}. Count classes from 0."
-    )
-
-
-def _check_scatter(plrs, labels, malicious):
-  if plrs.ndim != 3 or not plrs.size or plrs.shape[:2] != (len(malicious), len(labels)):
-    shapes = [list(array.shape) for array in (plrs, malicious, labels)]
-    raise ValueError(
-      "plr_scatter: `plrs` must be [n, k, o], not empty, for `malicious` [n] and "
-      f"`labels` [k], got {shapes[0]}, {shapes[1]} and {shapes[2]}. "
-      "Take all from one round."
-    )

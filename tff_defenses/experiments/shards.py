@@ -5,7 +5,6 @@ version), so a round sends client ids instead of images. The folder of a shard s
 named after a digest of everything that determines its content.
 """
 
-import collections
 import dataclasses
 import hashlib
 import json
@@ -19,10 +18,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from tff_defenses.experiments.datasets import DataError
+from tff_defenses.experiments.errors import DataError
+from tff_defenses.experiments.shard_reader import read, record_bytes
+
+__all__ = ["INDEX", "ShardSet", "digest", "read", "write"]
 
 INDEX = "index.json"
-PAD = 4  # FL-PLAS's CIFAR training: pad 4, random crop 32, horizontal flip
 
 _logger = logging.getLogger(__name__)
 
@@ -92,128 +93,18 @@ def write(
     return found
   if folder.exists():
     _logger.warning("shards.write: %s is damaged and is written again.", folder)
-  aside = folder.with_name(f".{name}-{uuid.uuid4().hex}")
   try:
-    aside.mkdir(parents=True)
-    index = _write_files(
-      aside, clients() if callable(clients) else clients, image_shape
-    )
-    index["key"] = json.loads(_canonical(key))  # for people who look into the folder
-    (aside / INDEX).write_text(json.dumps(index, indent=1))
-    _install(aside, folder)
+    counts = _write_folder(folder, key, clients, image_shape)
   except OSError as error:
     raise DataError(
       f"shards.write: `cache_dir` must be writable and have room, got {cache_dir}: "
       f"{error}. Free space there or choose another folder."
     ) from error
-  finally:
-    shutil.rmtree(aside, ignore_errors=True)
-  return ShardSet(folder, image_shape, tuple(index["num_examples"]))
-
-
-def read(
-  path,
-  image_shape: tuple[int, ...],
-  *,
-  batch_size: int,
-  seed,
-  epochs: int = 1,
-  shuffle: bool = True,
-  drop_remainder: bool = False,
-  augment: str | None = None,
-):
-  """`tf.data.Dataset` of a shard's batches, usable in a TFF computation.
-
-  All randomness is a function of (seed, epoch, batch): equal arguments give equal
-  batches, in any process and every iteration. No batch mixes epochs; the last one of
-  each may be smaller.
-
-  Args:
-    path: file of the shard, string or scalar string tensor.
-    image_shape: (H, W, C).
-    batch_size: images a batch, >= 1.
-    seed: integer or scalar int64 tensor, its own for each client and round.
-    epochs: passes over the shard, >= 1.
-    shuffle: a new permutation of the whole shard each epoch.
-    drop_remainder: leave out the smaller last batch of each epoch.
-    augment: None, or "crop_flip" (FL-PLAS, CIFAR): pad 4 with zeros, random crop,
-      random horizontal flip, each image on its own.
-
-  Returns:
-    Dataset of OrderedDict(x=[b, H, W, C] float32 in 0..255, y=[b] int32).
-
-  Raises:
-    ValueError: `batch_size`, `epochs` or `augment` is out of range.
-  """
-  import tensorflow as tf
-
-  _check_read(batch_size, epochs, augment)
-  seed = tf.cast(seed, tf.int64)
-
-  def epoch_batches(epoch):
-    # One read, not a dataset of records: no cost a record, and no shuffle kernel
-    # whose state would make a second iteration differ from the first.
-    records = _records(path, image_shape)  # [N, 1 + H*W*C] uint8
-    count = tf.shape(records, out_type=tf.int64)[0]
-    order = tf.range(count)
-    if shuffle:
-      order = tf.random.experimental.stateless_shuffle(
-        order, seed=[seed, -1 - epoch], alg="philox"
-      )
-    num_batches = (count + (0 if drop_remainder else batch_size - 1)) // batch_size
-
-    def batch(k):
-      rows = tf.gather(records, order[k * batch_size : (k + 1) * batch_size])
-      rows.set_shape([batch_size if drop_remainder else None, None])
-      return _decode(rows, image_shape, augment, [seed, epoch * num_batches + k])
-
-    return tf.data.Dataset.range(num_batches).map(batch)
-
-  return tf.data.Dataset.range(epochs).flat_map(epoch_batches)
-
-
-def _records(path, image_shape):
-  import tensorflow as tf
-
-  content = tf.io.decode_raw(tf.io.read_file(path), tf.uint8)
-  return tf.reshape(content, [-1, _record_bytes(image_shape)])
-
-
-def _decode(rows, image_shape, augment, seed):
-  """[b, 1 + H*W*C] uint8 -> OrderedDict of the float32 images and int32 labels."""
-  import tensorflow as tf
-
-  images = tf.reshape(rows[:, 1:], [rows.shape[0] or -1, *image_shape])
-  if augment:
-    images = _crop_flip(images, seed)
-  return collections.OrderedDict(
-    x=tf.cast(images, tf.float32), y=tf.cast(rows[:, 0], tf.int32)
-  )
-
-
-def _crop_flip(images, seed):
-  """Shifts each image by -4..4 pixels both ways, zeros outside; flips half of them."""
-  import tensorflow as tf
-
-  height, width = images.shape[1:3]
-  draws = tf.random.stateless_uniform([tf.shape(images)[0], 3], seed, alg="philox")
-  corner = tf.cast(draws[:, :2] * (2 * PAD + 1), tf.int32)  # [b, 2] in 0..8
-  flipped = draws[:, 2:] < 0.5  # [b, 1]
-  down = tf.range(height)[tf.newaxis]
-  across = tf.range(width)[tf.newaxis]
-  across = tf.where(flipped, width - 1 - across, across)  # [b, W]
-  padded = tf.pad(images, [[0, 0], [PAD, PAD], [PAD, PAD], [0, 0]])
-  cropped = tf.gather(padded, corner[:, :1] + down, axis=1, batch_dims=1)
-  cropped = tf.gather(cropped, corner[:, 1:] + across, axis=2, batch_dims=1)
-  return tf.ensure_shape(cropped, images.shape)
+  return ShardSet(folder, image_shape, counts)
 
 
 def _file_name(client_index):
   return f"client_{client_index:05d}.bin"
-
-
-def _record_bytes(image_shape):
-  return 1 + math.prod(image_shape)
 
 
 def _canonical(key):
@@ -239,8 +130,23 @@ def _complete(folder, image_shape):
     known = tuple(index["image_shape"]) == image_shape
   except (OSError, ValueError, KeyError, TypeError):
     return None
-  expected = [count * _record_bytes(image_shape) for count in counts]
+  expected = [count * record_bytes(image_shape) for count in counts]
   return ShardSet(folder, image_shape, counts) if known and sizes == expected else None
+
+
+def _write_folder(folder, key, clients, image_shape):
+  """Writes a complete folder aside and installs it; returns the counts."""
+  aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+  try:
+    aside.mkdir(parents=True)
+    clients = clients() if callable(clients) else clients
+    index = _write_files(aside, clients, image_shape)
+    index["key"] = json.loads(_canonical(key))  # for people who look into the folder
+    (aside / INDEX).write_text(json.dumps(index, indent=1))
+    _install(aside, folder)
+  finally:
+    shutil.rmtree(aside, ignore_errors=True)
+  return tuple(index["num_examples"])
 
 
 def _write_files(folder, clients, image_shape):
@@ -284,17 +190,4 @@ def _check_client(client, images, labels, image_shape):
     raise ValueError(
       f"shards.write: labels of client {client} must be in 0..255 (one byte), got "
       f"{labels.min()}..{labels.max()}. Use at most 256 classes."
-    )
-
-
-def _check_read(batch_size, epochs, augment):
-  for field, value in (("batch_size", batch_size), ("epochs", epochs)):
-    if value < 1:
-      raise ValueError(
-        f"shards.read: `{field}` must be >= 1, got {value}. Use 1 or more."
-      )
-  if augment not in (None, "crop_flip"):
-    raise ValueError(
-      f"shards.read: `augment` must be None or 'crop_flip', got {augment!r}. "
-      "FL-PLAS augments CIFAR only."
     )

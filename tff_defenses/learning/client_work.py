@@ -130,6 +130,12 @@ def assign(model, weights: tff.learning.models.ModelWeights) -> None:
   tf.nest.map_structure(lambda v, x: v.assign(x), own, weights)
 
 
+def time_after(tensors) -> tf.Tensor:
+  """Seconds since 1970, float64, read once the tensors are computed."""
+  with tf.control_dependencies(list(tensors)):
+    return tf.timestamp()
+
+
 def num_examples_in(output: tff.learning.models.BatchOutput) -> tf.Tensor:
   """Images in a batch, int64."""
   if output.num_examples is None:

@@ -113,7 +113,7 @@ def _build_train(model_fn, work, inputs, weights_type):
     def timed(round_number, weights, dataset):
       started = tf.timestamp()
       update, statistics, report = train_fn(weights, dataset, round_number)
-      report.update(started=started, finished=tf.timestamp())
+      report.update(started=started, finished=client_work.time_after(update))
       return update, statistics, report
 
     return _result(*timed(round_number, weights, inputs.dataset(client)))
@@ -144,7 +144,7 @@ def _build_poison(attack, model_fn, work, inputs, result_type):
 
       update, statistics = tf.cond(client["is_malicious"], crafted, kept)
       report = collections.OrderedDict(honest["report"])
-      report["finished"] = tf.timestamp()
+      report["finished"] = client_work.time_after(update)
       return update, statistics, report
 
     dataset = inputs.dataset(client)

@@ -187,7 +187,7 @@ def _build_train(model_fn, work, inputs, weights_type, is_shared):
       ]
       kept = zip(new_statistics, statistics, strict=True)
       statistics = [tf.where(finite, new, old) for new, old in kept]
-      report.update(started=started, finished=tf.timestamp())
+      report.update(started=started, finished=client_work.time_after(update))
       return update, private, statistics, report
 
     update, private, statistics, report = run(

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_defenses.aggregators import rows, stacking
+from tff_defenses.learning import client_work
 
 REPORT_TYPE = tff.to_type(
   collections.OrderedDict(
@@ -81,10 +82,8 @@ def finish_round(state, aggregated, statistics, reports):
     trainable = [
       tf.where(finite, w - u, w) for w, u in zip(weights.trainable, update, strict=True)
     ]
-    with tf.control_dependencies(trainable):
-      now = tf.timestamp()
     new = tff.learning.models.ModelWeights(trainable, statistics)
-    return new, now
+    return new, client_work.time_after(trainable)
 
   @tff.tensorflow.computation(np.int32)
   def add_one(number):

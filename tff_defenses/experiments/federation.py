@@ -1,0 +1,228 @@
+"""The clients of one experiment: who they are, what data they hold, what is scored."""
+
+import collections
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+import attacks
+import models
+from tff_defenses.experiments import config as config_lib
+from tff_defenses.experiments import datasets, held_out, partition, shards
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Federation:
+  """What every defense of a comparison shares.
+
+  Attributes:
+    shards: Files of the clients' images, poisoned ones included.
+    malicious: [num_clients] bool.
+    held_out: The server's auxiliary data.
+    test_images, test_labels: Clean images to score, uint8 and int32.
+    backdoor_images: The same with the trigger, or None.
+    backdoor_target: The trigger's label, or None.
+    targets: D_mal of a training attack, or None.
+    class_names: Of the data set.
+    source: Which files the data came from.
+  """
+
+  shards: shards.ShardSet
+  malicious: np.ndarray
+  held_out: held_out.HeldOut
+  test_images: np.ndarray
+  test_labels: np.ndarray
+  backdoor_images: np.ndarray | None
+  backdoor_target: int | None
+  targets: "attacks.training.targets.Targets | None"
+  class_names: tuple[str, ...]
+  source: str
+
+  def client_input(self, client: int, round_number: int, seed: int):
+    """What a client receives in a round, as `CLIENT_INPUT_TYPE`."""
+    sequence = np.random.SeedSequence([seed, round_number, client])
+    return collections.OrderedDict(
+      shard=self.shards.path(client),
+      client_index=np.int32(client),
+      is_malicious=bool(self.malicious[client]),
+      seed=np.int64(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)),
+    )
+
+
+def build(config: config_lib.ExperimentConfig) -> Federation:
+  """Loads data, partitions it, poisons the malicious clients' and writes the shards.
+
+  Raises:
+    DataError: data are missing or damaged. ValueError: an attack does not fit the data.
+  """
+  dataset = datasets.load(config.dataset, config.data_dir)
+  held = held_out.hold_out(
+    dataset,
+    aux_class=config.aux_class,
+    aux_size=config.aux_size,
+    aux_source=config.aux_source,
+  )
+  chosen = _subset(len(held.train_labels), config.max_train_images, config.seed)
+  images, labels = held.train_images[chosen], held.train_labels[chosen]
+  tested = _subset(len(dataset.test_labels), config.max_test_images, config.seed)
+  test_images, test_labels = dataset.test_images[tested], dataset.test_labels[tested]
+  malicious = np.zeros(config.num_clients, bool)
+  malicious[list(config.malicious_clients)] = True
+  data_attack = build_data_attack(config, dataset)
+  written = _write_shards(config, dataset, images, labels, malicious, data_attack)
+  backdoor = None
+  if data_attack is not None:
+    backdoor, _ = data_attack.test_set(test_images, test_labels)
+  return Federation(
+    shards=written,
+    malicious=malicious,
+    held_out=held,
+    test_images=test_images,
+    test_labels=test_labels,
+    backdoor_images=backdoor,
+    backdoor_target=None if data_attack is None else data_attack.target,
+    targets=_choose_targets(config, images, labels),
+    class_names=tuple(dataset.class_names),
+    source=dataset.source,
+  )
+
+
+def keras_fn(config: config_lib.ExperimentConfig) -> Callable:
+  """The function that builds the experiment's model, seeded."""
+  data = datasets.DATASETS[config.dataset]
+  return functools.partial(
+    models.MODELS[config.model_name].build,
+    image_shape=data.image_shape,
+    num_classes=data.num_classes,
+    seed=config.seed,
+  )
+
+
+def shared_layers(config: config_lib.ExperimentConfig) -> tuple[str, ...]:
+  """FL-PLAS's cut of the experiment's model."""
+  spec = models.MODELS[config.model_name]
+  if config.shared_cut == "default":
+    return spec.shared_layers
+  return spec.cuts[config.shared_cut]
+
+
+def draw_clients(config: config_lib.ExperimentConfig, round_number: int) -> list[int]:
+  """Indices of a round's clients, ascending; depends on seed and round only.
+
+  "fixed_frequency" (FL-PLAS) draws the same share of malicious clients every round,
+  "random" draws from all clients alike.
+  """
+  if config.num_drawn == config.num_clients:
+    return list(range(config.num_clients))
+  rng = np.random.default_rng([config.seed, 2, round_number])
+  if config.participation == "random":
+    drawn = rng.choice(config.num_clients, config.num_drawn, replace=False)
+    return sorted(int(client) for client in drawn)
+  malicious = np.array(config.malicious_clients, int)
+  benign = np.setdiff1d(np.arange(config.num_clients), malicious)
+  few = config.num_malicious_drawn
+  drawn = [
+    *rng.choice(malicious, few, replace=False),
+    *rng.choice(benign, config.num_drawn - few, replace=False),
+  ]
+  return sorted(int(client) for client in drawn)
+
+
+def build_data_attack(config: config_lib.ExperimentConfig, dataset):
+  """The attack on the malicious clients' data, checked against the data; or None."""
+  if config_lib.attacks_kind(config.attack) != "data":
+    return None
+  settings = dict(config.attack_settings)
+  if "pattern" not in settings:
+    colour = dataset.image_shape[-1] == 3
+    settings["pattern"] = "flplas_cifar" if colour else "flplas_mnist"
+  attack = attacks.ATTACKS[config.attack].build(**settings)
+  attack.check(dataset.num_classes, dataset.image_shape)
+  return attack
+
+
+_TARGET_SETTINGS = (
+  "kind",
+  "num_targets",
+  "source_class",
+  "target_class",
+  "trigger_value",
+)
+
+
+def build_training_attack(config: config_lib.ExperimentConfig, targets):
+  """What the malicious clients do instead of training; None without such an attack."""
+  if config_lib.attacks_kind(config.attack) != "training":
+    return None
+  settings = {
+    name: value
+    for name, value in config.attack_settings.items()
+    if name not in _TARGET_SETTINGS
+  }
+  settings.setdefault("benign_epochs", config.local_epochs)
+  build_attack = attacks.ATTACKS[config.attack].build
+  return build_attack(images=targets.images, labels=targets.labels, **settings)
+
+
+def _choose_targets(config, images, labels):
+  if config_lib.attacks_kind(config.attack) != "training":
+    return None
+  from attacks.training import targets
+
+  given = config.attack_settings.items()
+  settings = {name: value for name, value in given if name in _TARGET_SETTINGS}
+  return targets.choose(images, labels, **settings)
+
+
+def _subset(size, limit, seed):
+  """Positions of at most `limit` images, in order, drawn by the seed."""
+  if limit is None or limit >= size:
+    return np.arange(size)
+  return np.sort(np.random.default_rng([seed, 3]).permutation(size)[:limit])
+
+
+def _write_shards(config, dataset, images, labels, malicious, data_attack):
+  """Partitions, poisons and writes; everything that shapes the result is in the key."""
+  spec = partition.PARTITIONS[config.partition]
+  settings = {name: getattr(config, name) for name in spec.settings}
+  if config.partition == "dirichlet":
+    settings["as_published"] = config.as_published
+  key = {
+    "images": shards.digest(images),
+    "labels": shards.digest(labels),
+    "partition": config.partition,
+    "settings": settings,
+    "num_clients": config.num_clients,
+    "seed": config.seed,
+    "attack": repr(data_attack),
+    "malicious": [int(client) for client in np.flatnonzero(malicious)],
+    "format": 1,
+  }
+
+  def clients():
+    parts = spec.function(
+      labels=labels,
+      num_clients=config.num_clients,
+      rng=np.random.default_rng([config.seed, 1]),
+      **settings,
+    )
+    for client, part in enumerate(parts):
+      own = images[part], labels[part]
+      if data_attack is not None and malicious[client]:
+        own = data_attack.poison(*own, seed=config.seed, client_index=client)
+      yield own
+
+  return shards.write(cache_folder(config), key, clients, dataset.image_shape)
+
+
+def cache_folder(config: config_lib.ExperimentConfig) -> pathlib.Path:
+  """Where shards lie: `cache_dir`, or a folder in the user's cache."""
+  if config.cache_dir is not None:
+    return pathlib.Path(config.cache_dir)
+  import os
+
+  base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+  return pathlib.Path(base).expanduser() / "tff_defenses" / "shards"

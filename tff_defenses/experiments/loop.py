@@ -1,0 +1,192 @@
+"""Runs one experiment: rounds of training, aggregation, scoring and recording."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from tff_defenses import runtime as runtime_lib
+from tff_defenses.experiments import checkpoint, federation, records, trainers
+from tff_defenses.experiments.config import ExperimentConfig, attacks_kind
+
+_logger = logging.getLogger(__name__)
+_SHOWN = {
+  "accuracy": "acc",
+  "attack_success_rate": "ASR",
+  "backdoor_accuracy_nontarget": "BA",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RunResult:
+  """A finished run.
+
+  Attributes:
+    config: What was run.
+    folder: Its files.
+    summary: Content of summary.json.
+    trainer, states: Model, data and the states after the last round; None if the run
+      was found complete and only its files were read.
+  """
+
+  config: ExperimentConfig
+  folder: records.RunFolder
+  summary: Mapping[str, Any]
+  trainer: Any = None
+  states: Any = None
+
+
+def run(
+  config: ExperimentConfig,
+  runtime: "runtime_lib.Runtime",
+  *,
+  progress: bool = True,
+  reuse: bool = True,
+  round_seconds: float | None = None,
+) -> RunResult:
+  """Runs an experiment and writes its files to `config.output_dir`.
+
+  A folder that holds the same config, complete, is read and not run again; one that was
+  broken off goes on from its last checkpoint.
+
+  Args:
+    config: Checked first; all faults are reported at once.
+    runtime: Runs the federated computations.
+    progress: Show a progress bar (on a terminal only).
+    reuse: False: start anew whatever the folder holds of this config.
+    round_seconds: Limit of a round; None: no limit.
+
+  Raises:
+    ConfigError: the config has faults. DataError: data are missing or damaged.
+    OutputError: the folder holds another run or cannot be written. WorkerError: the
+      worker died twice in a round, or took longer than `round_seconds`.
+  """
+  config.check()
+  begun = time.monotonic()
+  folder = records.RunFolder(config.output_dir, describe(config))
+  if reuse and folder.is_complete:
+    _logger.info("%s is complete; nothing to run.", folder.path)
+    return RunResult(config, folder, folder.read_summary())
+  trainer = trainers.build(config, federation.build(config))
+  checkpoints = checkpoint.Checkpoints(folder.path / "checkpoint", fresh=not reuse)
+  states = trainer.start(runtime)
+  done, *states = checkpoints.load(*states)
+  folder.keep_rounds(done)
+  bar = tqdm.tqdm(
+    range(done + 1, config.rounds + 1),
+    desc=f"{config.defense:>10s} | {config.attack}",
+    unit="round",
+    initial=done,
+    total=config.rounds,
+    disable=None if progress else True,
+  )
+  measured = {}
+  for round_number in bar:
+    states, row, measured = _run_round(
+      config, runtime, trainer, states, round_number, folder, round_seconds
+    )
+    bar.set_postfix({s: f"{row[n]:.3f}" for n, s in _SHOWN.items() if n in row})
+    if round_number % config.checkpoint_every == 0 or round_number == config.rounds:
+      checkpoints.save(round_number, *states)
+  summary = _summary(config, folder, runtime, time.monotonic() - begun)
+  folder.write_summary(summary, _arrays(trainer, measured))
+  return RunResult(config, folder, summary, trainer, states)
+
+
+def describe(config: ExperimentConfig) -> dict[str, Any]:
+  """Content of config.json: all settings, their hash and the threat model."""
+  return {
+    "config_hash": config.hash(),
+    **config.to_dict(),
+    "reduced": config.is_reduced,
+    "threat_model": {
+      "attack": config.attack,
+      "kind": attacks_kind(config.attack),
+      "malicious_clients": list(config.malicious_clients),
+      "malicious_per_round": config.num_malicious_drawn,
+      "participation": config.participation,
+      "true_num_byzantine": config.num_malicious_drawn,
+      "told_num_byzantine": config.told_byzantine,
+      "first_round": 1,
+      "last_round": config.rounds,
+    },
+  }
+
+
+def _run_round(config, runtime, trainer, states, round_number, folder, round_seconds):
+  """One round: new states, its row of metrics, the aggregator's measurements."""
+  begun = time.monotonic()
+  drawn = federation.draw_clients(config, round_number)
+  states, metrics = trainer.step(
+    runtime, states, round_number, drawn, timeout_seconds=round_seconds
+  )
+  trained = time.monotonic()
+  measured = metrics["aggregator"] if isinstance(metrics["aggregator"], dict) else {}
+  rejected = int(measured.get("num_rejected", 0))
+  if rejected == len(drawn):
+    _logger.warning("round %d: no update was finite; the weights stay.", round_number)
+  row = {"train_loss": float(metrics["clients"]["train_loss"])}
+  if round_number % config.eval_every == 0 or round_number == config.rounds:
+    row = {**trainer.score(states), **row}
+  row["num_rejected"] = rejected
+  row.update(_numbers(measured))
+  clients = records.client_rows(
+    round_number, drawn, trainer.federation.malicious, measured
+  )
+  timing = {
+    "seconds_training": float(metrics["clients"]["seconds_training"]),
+    "seconds_aggregation": float(metrics["clients"]["seconds_aggregation"]),
+    "seconds_scoring": time.monotonic() - trained,
+    "seconds_round": time.monotonic() - begun,
+    "peak_memory_bytes": runtime.peak_memory_bytes(),
+  }
+  folder.add_round(round_number, row, clients, timing)
+  return states, row, measured
+
+
+def _numbers(measured):
+  """The aggregator's single numbers, such as FLARE's share of clipped pairs."""
+  return {
+    name: float(value)
+    for name, value in measured.items()
+    if np.ndim(value) == 0 and name != "num_rejected" and not isinstance(value, dict)
+  }
+
+
+def _summary(config, folder, runtime, seconds):
+  """Last scored round, means over rounds, times."""
+  table, timing = folder.read("metrics.csv"), folder.read("timing.csv")
+  scored = table.dropna(subset=["accuracy"])
+  last = scored.iloc[-1]
+
+  def final(name):
+    return float(last[name]) if name in table else None
+
+  over_rounds = None
+  if "attack_success_rate" in table:
+    over_rounds = float(scored["attack_success_rate"].mean())
+  return {
+    "accuracy": final("accuracy"),
+    "attack_success_rate": final("attack_success_rate"),
+    "attack_success_rate_over_rounds": over_rounds,
+    "backdoor_accuracy": final("backdoor_accuracy"),
+    "backdoor_accuracy_nontarget": final("backdoor_accuracy_nontarget"),
+    "target_confidence": final("target_confidence"),
+    "seconds_training": float(timing["seconds_training"].sum()),
+    "seconds_aggregation": float(timing["seconds_aggregation"].sum()),
+    "seconds_total": seconds,
+    "peak_memory_bytes": runtime.peak_memory_bytes(),
+    "seed": config.seed,
+    "config_hash": config.hash(),
+  }
+
+
+def _arrays(trainer, measured):
+  """What the figures need of the last round."""
+  arrays = {"malicious": trainer.federation.malicious}
+  pairs = {n: v for n, v in measured.items() if np.ndim(v) == 2}
+  return {**arrays, **pairs}

@@ -1,0 +1,97 @@
+"""Predictions of the global model, or of many clients' models, in the driver.
+
+The server model needs no federated computation: plain Keras is faster.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from models import split
+
+_CHUNK = 2_000  # images whose features are held at a time: LeNet's take 37 kB each
+
+
+class Evaluator:
+  """One Keras model that takes other weights for each evaluation.
+
+  Args:
+    keras_fn: Makes the model; images are [H, W, C] with pixels in 0..255, its outputs
+      are logits.
+    shared_layers: FL-PLAS's cut, for `predict_clients`.
+    batch_size: Images a forward pass.
+  """
+
+  def __init__(
+    self,
+    keras_fn: Callable[[], tf.keras.Model],
+    shared_layers: Sequence[str] | None = None,
+    batch_size: int = 250,
+  ):
+    self._model = keras_fn()
+    self._batch_size = batch_size
+    self._forward = tf.function(lambda x: self._model(x, training=False))
+    self._split = None
+    names = split.trainable_names(self._model)
+    whole = shared_layers is None or all(split.is_shared(names, shared_layers))
+    # Statistics of its own in each client's extractor mean features of its own.
+    if not whole and not self._model.non_trainable_variables:
+      self._split = [
+        tf.function(part) for part in split.split_forward(self._model, shared_layers)
+      ]
+
+  def probabilities(self, weights, images: np.ndarray) -> np.ndarray:
+    """Softmax of the logits; `ModelWeights` and [N, H, W, C] -> [N, c] float32."""
+    self._assign(weights)
+    return tf.nn.softmax(self._map(self._forward, images)).numpy()
+
+  def predict(self, weights, images: np.ndarray) -> np.ndarray:
+    """Predicted classes; `ModelWeights` and [N, H, W, C] -> [N] int32."""
+    self._assign(weights)
+    return np.argmax(self._map(self._forward, images), axis=1).astype(np.int32)
+
+  def predict_clients(self, all_weights: Sequence, images: np.ndarray) -> np.ndarray:
+    """Predicted classes of many clients' models that share a feature extractor.
+
+    The shared features are computed once, unless moving statistics differ by client.
+
+    Args:
+      all_weights: `ModelWeights` of each client; their shared layers are equal.
+      images: [N, H, W, C].
+
+    Returns:
+      [clients, N] int32.
+    """
+    if self._split is None:
+      return np.stack([self.predict(weights, images) for weights in all_weights])
+    features_of, classify = self._split
+    chunks = []
+    for first in range(0, len(images), _CHUNK):
+      self._assign(all_weights[0])
+      features = self._map(features_of, images[first : first + _CHUNK])
+      chunk = []
+      for weights in all_weights:
+        self._assign(weights)
+        chunk.append(np.argmax(self._map(classify, features), axis=1))
+      chunks.append(np.stack(chunk))
+    return np.concatenate(chunks, axis=1).astype(np.int32)
+
+  def classifier_kernel(self, weights, layer: str = "classifier") -> np.ndarray:
+    """Templates of the classes, the output layer's kernel, [o, c]."""
+    self._assign(weights)
+    return self._model.get_layer(layer).kernel.numpy()
+
+  def _map(self, function, inputs) -> np.ndarray:
+    """Applies a function to batches of rows."""
+    parts = [
+      function(tf.cast(inputs[first : first + self._batch_size], tf.float32)).numpy()
+      for first in range(0, len(inputs), self._batch_size)
+    ]
+    return np.concatenate(parts)
+
+  def _assign(self, weights) -> None:
+    variables = [*self._model.trainable_variables, *self._model.non_trainable_variables]
+    values = [*weights.trainable, *weights.non_trainable]
+    for variable, value in zip(variables, values, strict=True):
+      variable.assign(value)

@@ -1,6 +1,5 @@
-"""Plots: the projection by hand, files that are whole PNGs, and one test per error."""
+"""Plots: what is drawn, files that are whole PNGs, and one test per error."""
 
-import doctest
 import subprocess
 import sys
 
@@ -280,8 +279,3 @@ def test_import_needs_neither_tensorflow_nor_pyplot():
     [sys.executable, "-c", code], capture_output=True, text=True, check=True
   )
   assert done.stdout.split() == ["False", "False"]
-
-
-def test_examples_in_docstrings():
-  result = doctest.testmod(plots)
-  assert result.attempted and not result.failed

@@ -111,7 +111,7 @@ def test_launcher_gives_up_when_its_parent_has_ended():
 def test_threads_and_concurrency_follow_the_cores(worker):
   cores = len(os.sched_getaffinity(0))
   assert f"--max_concurrent_computation_calls={cores}" in arguments_of(worker.pid)
-  assert environment_of(worker.pid)["TF_NUM_INTRAOP_THREADS"] == "1"
+  assert environment_of(worker.pid)["TF_NUM_INTRAOP_THREADS"] == "2"
 
 
 def test_given_settings_reach_the_process(tmp_path):

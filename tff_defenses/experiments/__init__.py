@@ -1,1 +1,23 @@
-"""The harness: data, partitions, shards, runs, sweeps, metrics, reports and plots."""
+"""The harness: data, partitions, shards, runs, metrics, reports and plots.
+
+Importing this package is cheap; a name is loaded with its module when it is first used.
+"""
+
+import importlib
+
+_WHERE = {
+  "ConfigError": "config",
+  "DataError": "errors",
+  "ExperimentConfig": "config",
+  "OutputError": "errors",
+  "expand": "grid_settings",
+}
+
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str):
+  if name in _WHERE:
+    module = importlib.import_module(f"tff_defenses.experiments.{_WHERE[name]}")
+    return getattr(module, name)
+  raise AttributeError(f"module 'tff_defenses.experiments' has no attribute {name!r}")

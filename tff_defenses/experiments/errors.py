@@ -3,6 +3,10 @@
 import os
 
 
+class OutputError(RuntimeError):
+  """The output folder cannot be used."""
+
+
 class DataError(ValueError):
   """Data is missing, incomplete, damaged, or cannot be stored."""
 

@@ -2,7 +2,7 @@
 
 
 def check_frame(who, name, frame, columns):
-  """A table with all `columns` and a row at least; `name` is what the caller calls it."""
+  """A table with all `columns` and a row at least; `name`: the caller's argument."""
   missing = [column for column in columns if column not in frame.columns]
   if missing or frame.empty:
     found = f"no {', '.join(missing)}" if missing else "no row"

@@ -168,8 +168,8 @@ def plr_scatter(
     title: of the figure.
 
   Raises:
-    ValueError: as in `plr_projection.project_plrs`; shapes that disagree; fewer than three classes in
-      `labels` to draw from.
+    ValueError: as in `plr_projection.project_plrs`; shapes that disagree; fewer than
+      three classes in `labels` to draw from.
   """
   plrs, labels = np.asarray(plrs, float), np.asarray(labels)
   malicious = np.asarray(malicious, bool)

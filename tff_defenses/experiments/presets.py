@@ -102,9 +102,9 @@ QUICK_BACKDOOR = {
   "attack_settings": {"form": "self", "boost": 10.0, "mal_epochs": 2, "kind": "trojan"},
   "num_clients": 10,  # FLARE sec. 6.1
   "malicious_fraction": 0.1,  # FLARE sec. 7.1
-  "rounds": 8,  # ours
+  "rounds": 6,  # ours
   "local_epochs": 2,  # ours
-  "max_train_images": 2_000,  # ours
+  "max_train_images": 1_500,  # ours
   "optimizer": "adam",
   "learning_rate": 1e-3,  # FLARE sec. 6.1
 }
@@ -118,6 +118,7 @@ QUICK_TRIGGER = {
   "malicious_first": True,
   "rounds": 8,  # ours
   "local_epochs": 1,  # FL-PLAS Table 3
+  "max_train_images": 3_000,  # ours
   "optimizer": "sgd",  # FL-PLAS Table 3
   "learning_rate": 6.7e-3,  # FL-PLAS Table 3
   "momentum": 0.9,

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from models import split
+from models import plr, split
 from tff_defenses.aggregators import base, stacking
 from tff_defenses.experiments.trainers import GlobalTrainer
 
@@ -22,7 +22,7 @@ class PlrProbeFactory(base.ModelAwareFactory):
   Measurements: plrs [n, m, o] float32.
   """
 
-  plr_fn: "models.plr.PlrFn"
+  plr_fn: plr.PlrFn
 
   def create_unified(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
     specs = stacking.tensor_specs(weights_type)

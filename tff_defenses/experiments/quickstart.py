@@ -1,13 +1,11 @@
 """The quick start: two backdoors on real digits, with and without a defense."""
 
-import logging
 import pathlib
 import time
 
-import numpy as np
 import pandas as pd
 
-from tff_defenses.experiments import loop, plots, presets, probe, report
+from tff_defenses.experiments import figures, loop, presets, report
 from tff_defenses.experiments.config import ExperimentConfig
 
 COLUMNS = (
@@ -19,8 +17,6 @@ COLUMNS = (
   "backdoor_accuracy_nontarget",
   "seconds",
 )
-_PLR_IMAGES = 20  # a class, FLARE Fig. 6 shows some tens
-_logger = logging.getLogger(__name__)
 
 
 def run(
@@ -71,50 +67,7 @@ def _row(number, result, seconds):
 def _draw(number, results, runtime, folder):
   """Success over rounds for a part; trust, MMD and PLRs where FLARE ran."""
   attack = next(iter(results.values())).config.attack
-  curves = {defense: _curve(result) for defense, result in results.items()}
-  plots.success_over_rounds(
-    curves, folder / f"part{number}_success.png", title=f"Part {number}: {attack}"
-  )
+  title = f"Part {number}: {attack}"
+  figures.draw_success(results, folder / f"part{number}_success.png", title)
   if "flare" in results:
-    draw_flare(results["flare"], runtime, folder, prefix=f"part{number}_")
-
-
-def draw_flare(result, runtime, folder, *, prefix: str = "") -> None:
-  """Trust per client, MMD between clients and their PLRs of one FLARE run."""
-  title = f"FLARE | {result.config.attack} | {result.config.dataset}"
-  clients = result.folder.read("clients.csv")
-  plots.trust_over_rounds(clients, folder / f"{prefix}trust.png", title=title)
-  arrays = np.load(result.folder.path / "arrays.npz")
-  plots.mmd_between_clients(
-    arrays["mmd"], arrays["malicious"], folder / f"{prefix}mmd.png", title=title
-  )
-  federation = result.trainer.federation
-  shown = _few_of_each(federation.test_labels, _PLR_IMAGES)
-  plrs = probe.client_plrs(
-    result.trainer, runtime, result.states, federation.test_images[shown]
-  )
-  weights = result.states[0].global_model_weights
-  kernel = result.trainer.scorer.evaluator.classifier_kernel(weights)
-  plots.plr_scatter(
-    plrs,
-    federation.test_labels[shown],
-    kernel,
-    federation.malicious,
-    folder / f"{prefix}plr.png",
-    seed=result.config.seed,
-    title=title,
-  )
-
-
-def _curve(result):
-  """metrics.csv with the attack's success in one column, whatever the papers call it."""
-  frame = result.folder.read("metrics.csv")
-  if "attack_success_rate" not in frame:
-    frame["attack_success_rate"] = frame.get("backdoor_accuracy_nontarget", np.nan)
-  return frame
-
-
-def _few_of_each(labels, count):
-  """Positions of the first `count` images of each class."""
-  found = [np.flatnonzero(labels == c)[:count] for c in np.unique(labels)]
-  return np.concatenate(found)
+    figures.draw(results["flare"], runtime, folder, prefix=f"part{number}_flare_")

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tff_defenses.experiments.errors import OutputError
+
 SUMMARY_KEYS = (
   "accuracy",
   "attack_success_rate",
@@ -31,10 +33,6 @@ SUMMARY_KEYS = (
   "config_hash",
 )
 CLIENT_COLUMNS = ("round", "client_index", "malicious", "weight", "selected", "votes")
-
-
-class OutputError(RuntimeError):
-  """The output folder cannot be used."""
 
 
 class RunFolder:

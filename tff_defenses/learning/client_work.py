@@ -150,11 +150,14 @@ def dataset_type(model_fn: Callable) -> tff.SequenceType:
 
 
 def initial_weights(model_fn: Callable) -> tff.learning.models.ModelWeights:
-  """A fresh model's weights as NumPy arrays, built outside any TFF computation."""
+  """A fresh model's weights as NumPy arrays, built outside TFF's runtime."""
   graph = tf.Graph()
   with graph.as_default():
     weights = tff.learning.models.ModelWeights.from_model(model_fn())
-    init = tf.compat.v1.global_variables_initializer()
+    variables = tf.nest.flatten(weights)
+    values = [variable.read_value() for variable in variables]
+    initialise = tf.compat.v1.variables_initializer(variables)
   with tf.compat.v1.Session(graph=graph) as session:
-    session.run(init)
-    return tf.nest.map_structure(lambda v: session.run(v.read_value()), weights)
+    session.run(initialise)
+    arrays = session.run(values)
+  return tf.nest.pack_sequence_as(weights, arrays)

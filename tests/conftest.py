@@ -17,6 +17,13 @@ def runtime():
     yield running
 
 
+@pytest.fixture(autouse=True)
+def _session_runtime_is_default(request):
+  """Some tests start a worker of their own; the next ones run on the session's."""
+  if "runtime" in request.fixturenames:
+    request.getfixturevalue("runtime").make_default()
+
+
 @pytest.fixture
 def rng():
   """NumPy generator with a fixed seed."""

@@ -4,6 +4,7 @@ Importing this package is cheap; a name is loaded with its module when it is fir
 """
 
 import importlib
+import importlib.util
 
 _WHERE = {
   "ConfigError": "config",
@@ -20,4 +21,7 @@ def __getattr__(name: str):
   if name in _WHERE:
     module = importlib.import_module(f"tff_defenses.experiments.{_WHERE[name]}")
     return getattr(module, name)
-  raise AttributeError(f"module 'tff_defenses.experiments' has no attribute {name!r}")
+  path = f"tff_defenses.experiments.{name}"
+  if name.startswith("_") or importlib.util.find_spec(path) is None:
+    raise AttributeError(f"module 'tff_defenses.experiments' has no {name!r}")
+  return importlib.import_module(path)

@@ -8,6 +8,8 @@ from typing import Any
 
 import tensorflow_federated as tff
 
+from tff_defenses.experiments.errors import writing
+
 
 class Checkpoints:
   """Saves and loads what the next round needs.
@@ -17,19 +19,25 @@ class Checkpoints:
   Args:
     folder: Made at the first save.
     fresh: Remove what an earlier run saved there.
+
+  Raises:
+    OutputError: the folder cannot be written, now or at a save.
   """
 
   def __init__(self, folder: str | os.PathLike, *, fresh: bool = False):
     if fresh:
       shutil.rmtree(folder, ignore_errors=True)
-    self._manager = tff.program.FileProgramStateManager(
-      str(pathlib.Path(folder)), prefix="round_", keep_total=2, keep_first=False
-    )
+    self._folder = pathlib.Path(folder)
+    with writing(self._folder):
+      self._manager = tff.program.FileProgramStateManager(
+        str(self._folder), prefix="round_", keep_total=2, keep_first=False
+      )
 
   def save(self, round_number: int, server_state: Any, client_states: Any) -> None:
     """Saves the state after a round."""
     program_state = (server_state, client_states)
-    asyncio.run(self._manager.save(program_state, round_number))
+    with writing(self._folder):
+      asyncio.run(self._manager.save(program_state, round_number))
 
   def load(self, server_state: Any, client_states: Any) -> tuple[int, Any, Any]:
     """Loads the newest state, given states of the same structure.

@@ -224,13 +224,13 @@ class ExperimentConfig:
         f"ExperimentConfig: attack {self.attack!r} needs malicious clients, got "
         "`malicious_fraction` 0. Pass for example 0.1."
       )
-    benign = self.num_clients - self.num_malicious
-    if benign == 0:
+    if self.num_malicious == self.num_clients:
       rule = "below 1: a benign client must be left to be scored"
       yield _fault("malicious_fraction", rule, self.malicious_fraction)
-    elif self.num_drawn - self.num_malicious_drawn > benign:
-      rule = f"reachable with {benign} benign clients at this malicious fraction"
-      yield _fault("clients_per_round", rule, self.clients_per_round)
+    fixed = self.participation == "fixed_frequency"
+    if fixed and self.num_malicious and not self.num_malicious_drawn:
+      rule = f"large enough for one of the {self.num_drawn} clients of a round"
+      yield _fault("malicious_fraction", rule, self.malicious_fraction)
 
   def _data_that_do_not_fit(self):
     data, model = datasets.DATASETS[self.dataset], models.MODELS[self.model_name]

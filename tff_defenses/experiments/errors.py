@@ -1,6 +1,8 @@
-"""The error of data that cannot be used, and its sentence for a bad file."""
+"""The errors of data and of the output folder, and their sentences."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 
 class OutputError(RuntimeError):
@@ -20,3 +22,33 @@ def bad_file(path: str | os.PathLike, expected: str, found: str) -> DataError:
   return DataError(
     f"load: {path} must hold {expected}, got {found}. Fetch the file again."
   )
+
+
+@contextlib.contextmanager
+def writing(folder: str | os.PathLike) -> Iterator[None]:
+  """Turns a failed write, by Python or by TensorFlow, into one clear OutputError.
+
+  Args:
+    folder: named in the message.
+
+  Raises:
+    OutputError: the disk is full, or the folder cannot be written.
+  """
+  try:
+    yield
+  except Exception as error:
+    if not _is_about_files(error):
+      raise
+    raise OutputError(
+      f"`output_dir` {folder} cannot be written: {error}. Free some space or choose "
+      "another folder; finished rounds are kept."
+    ) from error
+
+
+def _is_about_files(error):
+  """Whether it is an OSError, or TensorFlow's, which is not one."""
+  if isinstance(error, OSError):
+    return True
+  from tensorflow import errors  # here: this file is read where TensorFlow is not
+
+  return isinstance(error, errors.OpError)

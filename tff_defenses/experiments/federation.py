@@ -139,9 +139,24 @@ def build_data_attack(config: config_lib.ExperimentConfig, dataset):
   if "pattern" not in settings:
     colour = dataset.image_shape[-1] == 3
     settings["pattern"] = "flplas_cifar" if colour else "flplas_mnist"
-  attack = attacks.ATTACKS[config.attack].build(**settings)
+  build_attack = attacks.ATTACKS[config.attack].build
+  attack = call_builder("attack_settings", config.attack, build_attack, **settings)
   attack.check(dataset.num_classes, dataset.image_shape)
   return attack
+
+
+def call_builder(field: str, name: str, builder: Callable, *args, **settings):
+  """Calls a registry's builder.
+
+  Raises:
+    ConfigError: the entry `name` does not take such settings; names the config's field.
+  """
+  try:
+    return builder(*args, **settings)
+  except (KeyError, TypeError) as error:
+    raise config_lib.ConfigError(
+      f"ExperimentConfig: `{field}` must be settings that {name} takes: {error}."
+    ) from error
 
 
 _TARGET_SETTINGS = (
@@ -163,8 +178,9 @@ def build_training_attack(config: config_lib.ExperimentConfig, targets):
     if name not in _TARGET_SETTINGS
   }
   settings.setdefault("benign_epochs", config.local_epochs)
+  settings.update(images=targets.images, labels=targets.labels)
   build_attack = attacks.ATTACKS[config.attack].build
-  return build_attack(images=targets.images, labels=targets.labels, **settings)
+  return call_builder("attack_settings", config.attack, build_attack, **settings)
 
 
 def _choose_targets(config, images, labels):

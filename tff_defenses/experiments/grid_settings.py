@@ -1,5 +1,6 @@
 """From a preset and list-valued settings to configs, all faults reported at once."""
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Mapping
@@ -7,13 +8,14 @@ from typing import Any
 
 import attacks
 from tff_defenses import aggregators
-from tff_defenses.experiments import datasets, names, presets
+from tff_defenses.experiments import datasets, names, partition, presets
 from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
 
 _ALL = {
   "dataset": datasets.DATASETS,
   "defense": aggregators.AGGREGATORS,
   "attack": attacks.ATTACKS,
+  "partition": partition.PARTITIONS,
 }
 
 
@@ -37,7 +39,7 @@ def expand(
     output_dir: None: "results".
 
   Raises:
-    ConfigError: lists the faults of all configs, each once.
+    ConfigError: a list is empty, or lists the faults of all configs, each once.
   """
   if preset is not None:
     names.check_known("run_experiments", "preset", preset, presets.PRESETS)
@@ -57,9 +59,12 @@ def expand(
 
 
 def _every(name, values):
-  if name in _ALL and values == ["all"]:
-    return list(_ALL[name])
-  return values
+  """A list-valued setting with "all" replaced by every name."""
+  if not values:
+    raise ConfigError(f"expand: `{name}` must hold a value at least, got none.")
+  known = _ALL.get(name, ())
+  found = [v for value in values for v in (known if value == "all" else [value])]
+  return found if known else values
 
 
 def _check(configs):
@@ -71,8 +76,6 @@ def _check(configs):
 
 def _with_folders(configs, output_dir):
   """Gives each config its output folder; equal configs are run once."""
-  import dataclasses
-
   distinct = list({config.hash(): config for config in configs}.values())
   if len(distinct) == 1 and output_dir is not None:
     return [dataclasses.replace(distinct[0], output_dir=output_dir)]

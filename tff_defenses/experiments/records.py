@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tff_defenses.experiments.errors import OutputError
+from tff_defenses.experiments.errors import OutputError, writing
 
 SUMMARY_KEYS = (
   "accuracy",
@@ -131,13 +131,8 @@ class RunFolder:
 
   def _guard(self, function, *args, **kwargs):
     """Runs a write; a full disk or a read-only folder becomes one clear sentence."""
-    try:
+    with writing(self.path):
       return function(*args, **kwargs)
-    except OSError as error:
-      raise OutputError(
-        f"`output_dir` {self.path} cannot be written: {error}. Free some space or "
-        "choose another folder; finished rounds are kept."
-      ) from error
 
 
 def client_rows(

@@ -17,7 +17,6 @@ from tff_defenses.learning import client_work, fed_avg, fl_plas, optimizers, pre
 from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE
 from tff_defenses.learning.evaluation import Evaluator
 
-
 _starts: dict = {}  # initial weights of the comparison that is being run
 
 
@@ -119,8 +118,11 @@ class GlobalTrainer:
       "num_byzantine": self.config.told_byzantine,
       "num_clients": self.config.num_drawn,
     }
-    spec = aggregators.AGGREGATORS[self.config.defense]
-    return spec.build(given, **self.config.defense_settings)
+    defense, settings = self.config.defense, self.config.defense_settings
+    builder = aggregators.AGGREGATORS[defense].build
+    return federation_lib.call_builder(
+      "defense_settings", defense, builder, given, **settings
+    )
 
   def _read_shard(self, epochs: int) -> tff.Computation:
     """Client input -> batches of its shard, `epochs` times, each in a new order."""

@@ -127,6 +127,13 @@ class Runtime:
         self._start()
     raise AssertionError("unreachable: the last attempt returns or raises")
 
+  def make_default(self) -> None:
+    """Makes this runtime TFF's default again, after another one was used."""
+    self._ensure_worker()
+    from tff_defenses.runtime import execution
+
+    execution.set_default_context(self._context)
+
   def close(self) -> None:
     """Ends a local worker, or leaves remote ones; may be called repeatedly."""
     self._is_closed = True

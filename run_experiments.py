@@ -113,6 +113,7 @@ def main(argv) -> int:
     return _fail(f"unknown argument {argv[1]!r}; flags look like --defense=flare")
   logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
   logging.captureWarnings(True)
+  logging.getLogger("tensorflow").setLevel(logging.ERROR)  # advice on our own code
   try:
     if FLAGS.list:
       from tff_defenses.experiments import listing

@@ -11,6 +11,7 @@ import collections
 import fnmatch
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -116,9 +117,13 @@ def make_model_fn(
     model = keras_fn()
     images = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
     labels = tf.TensorSpec([None], tf.int32)
-    return tff.learning.models.from_keras_model(
-      model, loss=loss, input_spec=collections.OrderedDict(x=images, y=labels)
-    )
+    with warnings.catch_warnings():
+      # TFF warns that it leaves BatchNorm's statistics at the server; our client work
+      # carries them.
+      warnings.filterwarnings("ignore", message="Batch Normalization contains")
+      return tff.learning.models.from_keras_model(
+        model, loss=loss, input_spec=collections.OrderedDict(x=images, y=labels)
+      )
 
   model_fn.keras_fn = keras_fn
   return model_fn

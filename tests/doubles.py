@@ -28,6 +28,22 @@ def run_plain(factory, updates, value_type=UPDATE_TYPE):
   return process.next(process.initialize(), updates)
 
 
+def one_weight_model():
+  """y = w x, loss (w x - y)^2, gradient 2 x (w x - y); w starts at 1."""
+  layer = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+  keras = tf.keras.Sequential([tf.keras.Input([1]), layer])
+  spec = collections.OrderedDict(x=tf.TensorSpec([None, 1]), y=tf.TensorSpec([None, 1]))
+  loss = tf.keras.losses.MeanSquaredError()
+  return tff.learning.models.from_keras_model(keras, loss=loss, input_spec=spec)
+
+
+def dataset(x, y, batch_size=1):
+  """Batches of `one_weight_model`."""
+  x, y = np.float32(x)[:, None], np.float32(y)[:, None]
+  data = collections.OrderedDict(x=x, y=y)
+  return tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
+
+
 class AddOneFactory(tff.aggregators.UnweightedAggregationFactory):
   """Sums the updates and adds one: proves that an inner factory was used."""
 
@@ -50,3 +66,39 @@ class AddOneFactory(tff.aggregators.UnweightedAggregationFactory):
       )
 
     return tff.templates.AggregationProcess(inner.initialize, next_fn)
+
+
+def tiny_keras(penultimate_width=3):
+  """Images of 2 x 2 x 1, two classes, the layers that every model here has."""
+  return tf.keras.Sequential(
+    [
+      tf.keras.Input([2, 2, 1]),
+      tf.keras.layers.Flatten(),
+      tf.keras.layers.Rescaling(1 / 255),
+      tf.keras.layers.Dense(
+        penultimate_width,
+        activation="relu",
+        name="penultimate",
+        kernel_initializer=tf.keras.initializers.GlorotUniform(seed=1),
+        bias_initializer="ones",
+      ),
+      tf.keras.layers.Dense(
+        2,
+        name="classifier",
+        kernel_initializer=tf.keras.initializers.GlorotUniform(seed=2),
+      ),
+    ]
+  )
+
+
+def tiny_images(seed, size=4):
+  """(images in 0..255, labels 0 or 1) for `tiny_keras`."""
+  rng = np.random.default_rng(seed)
+  images = rng.integers(0, 256, (size, 2, 2, 1)).astype(np.float32)
+  return images, (images[:, 0, 0, 0] > images[:, 1, 1, 0]).astype(np.int32)
+
+
+def image_dataset(images, labels, batch_size=2):
+  """Batches as `models.split.make_model_fn` wants them."""
+  data = collections.OrderedDict(x=np.float32(images), y=np.int32(labels))
+  return tf.data.Dataset.from_tensor_slices(data).batch(batch_size)

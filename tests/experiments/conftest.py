@@ -1,7 +1,8 @@
-"""Fixtures of the data set tests."""
+"""Fixtures of the data set tests, and finished runs that several tests look at."""
 
 import pytest
 
+from tests.experiments import toy_runs
 from tff_defenses.experiments import raw_files, tfds_files
 
 
@@ -11,3 +12,39 @@ def isolated(monkeypatch, tmp_path):
   monkeypatch.setattr(raw_files, "SYSTEM_FOLDER", tmp_path / "no_system")
   monkeypatch.setattr(tfds_files, "can_reach", lambda host: False)
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "no_tfds"))
+
+
+@pytest.fixture(scope="session")
+def shard_cache(tmp_path_factory):
+  """Folder for client shards."""
+  return tmp_path_factory.mktemp("shards")
+
+
+@pytest.fixture(scope="session")
+def finish(runtime, shard_cache, tmp_path_factory):
+  """Runs a toy experiment in a new folder; returns its `RunResult`."""
+  from tff_defenses.experiments import loop
+
+  def run(**changes):
+    folder = tmp_path_factory.mktemp("run")
+    return loop.run(toy_runs.toy(folder, shard_cache, **changes), runtime)
+
+  return run
+
+
+@pytest.fixture(scope="session")
+def fedavg_run(finish):
+  """FedAvg under the trigger, three rounds."""
+  return finish(**toy_runs.FEDAVG)
+
+
+@pytest.fixture(scope="session")
+def fl_plas_run(finish):
+  """FL-PLAS under the trigger, three of four clients a round."""
+  return finish(**toy_runs.FL_PLAS)
+
+
+@pytest.fixture(scope="session")
+def flare_run(finish):
+  """FLARE under its own paper's backdoor."""
+  return finish(**toy_runs.FLARE)

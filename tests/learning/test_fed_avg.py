@@ -8,26 +8,12 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests import doubles
+from tests.doubles import dataset, one_weight_model
 from tff_defenses.aggregators import flare, krum, mean
 from tff_defenses.learning import fed_avg
 
 pytestmark = pytest.mark.usefixtures("runtime")
 SGD = tff.learning.optimizers.build_sgdm(0.25)  # x = 1: a step halves w - y
-
-
-def one_weight_model():
-  """y = w x, loss (w x - y)^2, gradient 2 x (w x - y); w starts at 1."""
-  layer = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-  keras = tf.keras.Sequential([tf.keras.Input([1]), layer])
-  spec = collections.OrderedDict(x=tf.TensorSpec([None, 1]), y=tf.TensorSpec([None, 1]))
-  loss = tf.keras.losses.MeanSquaredError()
-  return tff.learning.models.from_keras_model(keras, loss=loss, input_spec=spec)
-
-
-def dataset(x, y, batch_size=1):
-  x, y = np.float32(x)[:, None], np.float32(y)[:, None]
-  data = collections.OrderedDict(x=x, y=y)
-  return tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
 
 
 def weight(state):

@@ -31,15 +31,14 @@ class Evaluator:
   ):
     self._model = keras_fn()
     self._batch_size = batch_size
-    self._forward = tf.function(lambda x: self._model(x, training=False))
+    self._forward = _traced_once(self._model)
     self._split = None
     names = split.trainable_names(self._model)
     whole = shared_layers is None or all(split.is_shared(names, shared_layers))
     # Statistics of its own in each client's extractor mean features of its own.
     if not whole and not self._model.non_trainable_variables:
-      self._split = [
-        tf.function(part) for part in split.split_forward(self._model, shared_layers)
-      ]
+      parts = split.split_forward(self._model, shared_layers)
+      self._split = [_traced_once(part) for part in parts]
 
   def probabilities(self, weights, images: np.ndarray) -> np.ndarray:
     """Softmax of the logits; `ModelWeights` and [N, H, W, C] -> [N, c] float32."""
@@ -95,3 +94,9 @@ class Evaluator:
     values = [*weights.trainable, *weights.non_trainable]
     for variable, value in zip(variables, values, strict=True):
       variable.assign(value)
+
+
+def _traced_once(model: tf.keras.Model):
+  """A model's forward pass in inference mode, for batches of any size."""
+  spec = tf.TensorSpec(model.input_shape, tf.float32)
+  return tf.function(lambda x: model(x, training=False), input_signature=[spec])

@@ -1,0 +1,107 @@
+"""Eq. (8) by hand: the inner rule on shared columns, zero elsewhere."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tests import doubles
+from tff_defenses.aggregators import krum, mean, partial
+
+UPDATES = np.float32([[1, 9, 2, 9], [3, -9, 4, 0], [5, 7, 9, 7]])
+SHARED = np.array([True, False, True, False])
+PARTIAL = partial.PartialAggregationFactory
+
+
+def test_eq8_by_hand():
+  found = partial.aggregate(UPDATES, shared_columns=SHARED, inner=mean.aggregate)
+  assert found.numpy().tolist() == [3.0, 0.0, 5.0, 0.0]
+
+
+@pytest.mark.parametrize("columns", [[True] * 4, np.array([True] * 4)])
+def test_all_shared_is_the_inner_rule(columns):
+  found = partial.aggregate(UPDATES, shared_columns=columns, inner=mean.aggregate)
+  np.testing.assert_array_equal(found, mean.aggregate(UPDATES))
+
+
+def test_private_columns_cannot_sway_the_inner_rule():
+  """Krum picks row 0 of the shared columns, however far its private ones lie."""
+  updates = np.float32([[1.0, 1e9], [1.1, 0], [1.3, 0], [9.0, 0]])
+  rule = functools.partial(krum.aggregate, num_byzantine=1)
+  shared = np.array([True, False])
+  found = partial.aggregate(updates, shared_columns=shared, inner=rule)
+  assert found.numpy().tolist() == [np.float32(1.0), 0.0]
+  assert krum.aggregate(updates, 1).numpy()[0] != np.float32(1.0)
+
+
+def test_works_in_a_graph_with_an_unknown_number_of_clients():
+  @tf.function(input_signature=[tf.TensorSpec([None, 4])])
+  def run(updates):
+    return partial.aggregate(updates, shared_columns=SHARED, inner=mean.aggregate)
+
+  assert run(UPDATES).numpy().tolist() == [3.0, 0.0, 5.0, 0.0]
+
+
+@pytest.mark.usefixtures("runtime")
+@pytest.mark.parametrize("inner", [mean.FiniteMeanFactory(), krum.KrumFactory(1)])
+@pytest.mark.parametrize("is_shared", [(True, False), (False, True), (True, True)])
+def test_factory_equals_the_pure_rule(inner, is_shared, rng):
+  updates = rng.normal(size=(5, 7)).astype(np.float32)
+  columns = np.repeat(is_shared, [4, 3])
+  rule = mean.aggregate
+  if isinstance(inner, krum.KrumFactory):
+    rule = functools.partial(krum.aggregate, num_byzantine=1)
+  values = [doubles.update(*row) for row in updates]
+  output = doubles.run_plain(PARTIAL(inner, is_shared), values)
+  expected = partial.aggregate(updates, shared_columns=columns, inner=rule)
+  np.testing.assert_allclose(doubles.flat(output.result), expected, rtol=1e-5)
+  assert (doubles.flat(output.result)[~columns] == 0.0).all()
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_weighted_inner_factory_works():
+  factory = PARTIAL(tff.aggregators.MeanFactory(), [False, True])
+  output = doubles.run_plain(factory, [doubles.update(x) for x in (1, 3)])
+  assert doubles.flat(output.result).tolist() == [0.0] * 4 + [2.0] * 3
+
+
+@pytest.mark.usefixtures("runtime")
+def test_private_variables_keep_their_type():
+  value_type = tff.to_type([(np.float64, [2]), np.float16, np.float32])
+  value = [np.float64([1, 2]), np.float16(3), np.float32(4)]
+  factory = PARTIAL(mean.FiniteMeanFactory(), [False, False, True])
+  output = doubles.run_plain(factory, [value], value_type)
+  assert [x.dtype for x in output.result] == [np.float64, np.float16, np.float32]
+  assert doubles.flat(output.result).tolist() == [0.0, 0.0, 0.0, 4.0]
+
+
+def test_repr_shows_both_settings():
+  text = repr(PARTIAL(krum.KrumFactory(2), (True, False)))
+  assert "KrumFactory(num_byzantine=2" in text and "is_shared=[True, False]" in text
+
+
+@pytest.mark.parametrize("inner", ["krum", None, krum.KrumFactory])
+def test_an_inner_that_is_no_factory_raises(inner):
+  with pytest.raises(TypeError, match="PartialAggregationFactory: `inner` must .* got"):
+    PARTIAL(inner, [True])
+
+
+@pytest.mark.parametrize("is_shared", [[True], [True] * 3, []])
+def test_a_mask_of_another_length_raises(is_shared):
+  with pytest.raises(ValueError, match="`is_shared` must hold one bool .* 2, got"):
+    PARTIAL(krum.KrumFactory(1), is_shared).create(doubles.UPDATE_TYPE)
+
+
+@pytest.mark.parametrize("is_shared", [[False, False], lambda index: index > 1])
+def test_a_mask_that_shares_nothing_raises(is_shared):
+  with pytest.raises(ValueError, match="`is_shared` must share a variable.* got none"):
+    PARTIAL(krum.KrumFactory(1), is_shared).create(doubles.UPDATE_TYPE)
+
+
+@pytest.mark.parametrize("value_type", [np.int32, [np.float32, np.int32]])
+def test_other_than_floats_raise_in_house_form(value_type):
+  factory = PARTIAL(mean.FiniteMeanFactory(), [True, True])
+  with pytest.raises(TypeError, match="^PartialAggregationFactory: the updates must"):
+    factory.create(tff.to_type(value_type))

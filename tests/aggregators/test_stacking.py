@@ -1,0 +1,172 @@
+"""Structures as rows and back, and the stack of all clients at the server."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import doubles
+from tff_defenses.aggregators import base, stacking
+
+MIXED_TYPE = tff.to_type(
+  collections.OrderedDict(
+    half=(np.float16, [2]),
+    nested=collections.OrderedDict(scalar=np.float32, double=(np.float64, [1, 3])),
+    empty=(np.float32, [0, 4]),
+  )
+)
+
+
+def mixed(rng):
+  return collections.OrderedDict(
+    half=rng.normal(size=2).astype(np.float16),
+    nested=collections.OrderedDict(
+      scalar=np.float32(rng.normal()),
+      # Doubles that a float32 holds: the row is float32.
+      double=rng.normal(size=[1, 3]).astype(np.float32).astype(np.float64),
+    ),
+    empty=np.zeros([0, 4], np.float32),
+  )
+
+
+def test_flatten_is_in_order_and_row_major():
+  found = stacking.flatten(doubles.update(1, 2, 3, 4, 5, 6, 7))
+  assert found.dtype == tf.float32
+  assert found.numpy().tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_round_trip_keeps_values_shapes_and_types(rng):
+  value = mixed(rng)
+  specs = stacking.tensor_specs(MIXED_TYPE)
+  row = stacking.flatten(value)
+  assert row.shape == [6]
+  back = stacking.unflatten(row, specs)
+  tf.nest.assert_same_structure(back, value)
+  for a, b in zip(tf.nest.flatten(back), tf.nest.flatten(value), strict=True):
+    np.testing.assert_array_equal(a, b)
+    assert a.dtype == b.dtype
+
+
+def test_a_single_tensor_and_a_scalar_come_back():
+  for value in (np.float32([[1, 2], [3, 4]]), np.float64(2.5), np.float16([0.1])):
+    value_type = tff.TensorType(value.dtype.type, value.shape)
+    specs = stacking.tensor_specs(value_type)
+    back = stacking.unflatten(stacking.flatten(value), specs)
+    np.testing.assert_array_equal(back, value)
+    assert back.dtype == value.dtype
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+  st.lists(st.lists(st.integers(0, 3), max_size=3).map(tuple), min_size=1, max_size=4),
+  st.integers(0, 2**32 - 1),
+)
+def test_round_trip_of_any_shapes(shapes, seed):
+  rng = np.random.default_rng(seed)
+  value = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+  value_type = tff.to_type([(np.float32, shape) for shape in shapes])
+  row = stacking.flatten(value)
+  assert row.shape == [stacking.num_parameters(value_type)]
+  back = stacking.unflatten(row, stacking.tensor_specs(value_type))
+  for a, b in zip(back, value, strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_num_parameters_by_hand():
+  assert stacking.num_parameters(doubles.UPDATE_TYPE) == 4 + 3
+  assert stacking.num_parameters(MIXED_TYPE) == 2 + 1 + 3 + 0
+  assert stacking.num_parameters(tff.TensorType(np.float32)) == 1
+  large = tff.to_type([(np.float32, [70_000, 70_000])])
+  assert stacking.num_parameters(large) == 4_900_000_000  # beyond int32
+
+
+def test_matrix_type_has_a_row_a_client():
+  expected = tff.TensorType(np.float32, [None, 7])
+  assert stacking.matrix_type(doubles.UPDATE_TYPE).is_identical_to(expected)
+
+
+def test_specs_have_the_structure_of_the_type():
+  specs = stacking.tensor_specs(doubles.UPDATE_TYPE)
+  assert specs == collections.OrderedDict(a=tf.TensorSpec([2, 2]), b=tf.TensorSpec([3]))
+  assert stacking.tensor_specs(tff.TensorType(np.float32, [2])) == tf.TensorSpec([2])
+
+
+@pytest.mark.parametrize(
+  "value_type",
+  [
+    np.int32,
+    np.bool_,
+    [],
+    collections.OrderedDict(a=(np.float32, [2]), b=np.int32),
+    tff.SequenceType(np.float32),
+    [tff.SequenceType(np.float32)],
+    tff.FunctionType(None, np.float32),
+  ],
+)
+def test_other_than_floats_raise_in_the_callers_name(value_type):
+  with pytest.raises(TypeError, match=r"^Who: the updates must be .* got .*\. Cast"):
+    stacking.check_value_type("Who", tff.to_type(value_type))
+
+
+@pytest.mark.parametrize("shape", [[None], [2, None], None])
+def test_unknown_shapes_raise_in_the_callers_name(shape):
+  value_type = tff.to_type([tff.TensorType(np.float32, shape)])
+  with pytest.raises(TypeError, match=r"^Who: every tensor .* known shape, got .*\. "):
+    stacking.check_value_type("Who", value_type)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_of_any_width_are_accepted(dtype):
+  stacking.check_value_type("Who", tff.to_type([(dtype, [2]), dtype]))
+
+
+def stack(values, indices, value_type):
+  """The stack as the rules see it."""
+  index_type = tff.to_type(collections.OrderedDict(client_index=np.int32))
+
+  @tff.federated_computation(
+    tff.FederatedType(value_type, tff.CLIENTS),
+    tff.FederatedType(index_type, tff.CLIENTS),
+  )
+  def run(updates, info):
+    return stacking.federated_stack(updates, info, value_type)
+
+  infos = [collections.OrderedDict(client_index=i) for i in indices]
+  return run(values, infos)
+
+
+@pytest.mark.usefixtures("runtime")
+def test_rows_stand_in_the_order_of_the_index():
+  found = stack(
+    [doubles.update(x) for x in (3, 1, 2)], [30, -1, 20], doubles.UPDATE_TYPE
+  )
+  assert found.shape == (3, 7)
+  assert found[:, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("runtime")
+def test_equal_indices_keep_the_order_of_arrival():
+  found = stack([doubles.update(x) for x in (3, 1, 2)], [0, 0, 0], doubles.UPDATE_TYPE)
+  assert found[:, 0].tolist() == [3, 1, 2]
+
+
+@pytest.mark.usefixtures("runtime")
+def test_mixed_floats_are_stacked_in_tff(rng):
+  values = [mixed(rng) for _ in range(2)]
+  found = stack(values, [0, 1], MIXED_TYPE)
+  for row, value in zip(found, values, strict=True):
+    np.testing.assert_array_equal(row, stacking.flatten(value))
+
+
+@pytest.mark.usefixtures("runtime")
+def test_no_info_is_index_zero_and_one_example():
+  @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
+  def run(values):
+    return tff.federated_zip((values, base.no_info()))
+
+  for _, info in run([1.0, 2.0]):
+    assert dict(info) == {"client_index": 0, "num_examples": 1.0}

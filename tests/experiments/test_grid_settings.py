@@ -1,0 +1,97 @@
+"""From list-valued settings to configs and their folders."""
+
+import pytest
+
+import attacks
+from tff_defenses import aggregators
+from tff_defenses.experiments import datasets, grid_settings, partition, presets
+from tff_defenses.experiments.config import ConfigError
+
+
+def expand(preset=None, /, **settings):
+  return grid_settings.expand(preset, settings)
+
+
+def test_lists_are_combined_and_single_settings_stay():
+  found = expand(defense=["fedavg", "krum"], seed=[1, 2], rounds=7)
+  pairs = [(c.defense, c.seed) for c in found]
+  assert pairs == [("fedavg", 1), ("fedavg", 2), ("krum", 1), ("krum", 2)]
+  assert {c.rounds for c in found} == {7}
+
+
+@pytest.mark.parametrize(
+  ("name", "known", "rest"),
+  [
+    ("defense", aggregators.AGGREGATORS, {}),
+    ("dataset", datasets.DATASETS, {"aux_class": 0}),
+    ("partition", partition.PARTITIONS, {}),
+  ],
+)
+def test_all_stands_for_every_name(name, known, rest):
+  found = expand(**{name: ["all"]}, **rest)
+  assert [getattr(c, name) for c in found] == list(known)
+
+
+def test_all_attacks_may_be_joined_by_none():
+  found = expand(attack=["none", "all"], malicious_fraction=[0.2])
+  assert [c.attack for c in found] == ["none", *attacks.ATTACKS]
+  assert [c.malicious_fraction for c in found] == [0.0] + [0.2] * len(attacks.ATTACKS)
+
+
+def test_settings_replace_those_of_the_preset():
+  (found,) = expand("toy", rounds=5)
+  assert found.rounds == 5
+  assert found.num_clients == presets.PRESETS["toy"]["num_clients"]
+
+
+def test_settings_of_the_presets_attack_do_not_go_to_another_attack():
+  (found,) = expand("quick_backdoor", attack=["trigger"])
+  assert found.attack == "trigger" and found.attack_settings == {}
+  (kept,) = expand("quick_backdoor", rounds=2)
+  assert kept.attack_settings == presets.PRESETS["quick_backdoor"]["attack_settings"]
+  (own,) = expand("quick_backdoor", attack=["trigger"], attack_settings={"fraction": 1})
+  assert own.attack_settings == {"fraction": 1}
+
+
+def test_without_an_attack_equal_runs_are_made_once():
+  assert len(expand(attack=["none"], malicious_fraction=[0.1, 0.2])) == 1
+
+
+def test_faults_of_all_configs_are_told_once_each():
+  with pytest.raises(ConfigError, match=r"^2 fault\(s\)") as raised:
+    expand(defense=["flair", "krum"], seed=[1, 2], rounds=0)
+  assert str(raised.value).count("Did you mean `flare`") == 1
+  assert str(raised.value).count("`rounds`") == 1
+
+
+def test_unknown_preset_raises_with_the_nearest_name():
+  with pytest.raises(ValueError, match="`preset` must be one of .*Did you mean `toy`"):
+    expand("tooy")
+
+
+def test_empty_list_raises_with_its_name():
+  with pytest.raises(ConfigError, match="`defense` must hold a value"):
+    expand(defense=[])
+
+
+def test_single_run_writes_to_the_folder_itself():
+  (found,) = grid_settings.expand("toy", {}, output_dir="here")
+  assert found.output_dir == "here"
+
+
+def test_several_runs_get_a_folder_each():
+  found = grid_settings.expand(
+    "toy", {"defense": ["fedavg", "krum"]}, output_dir="here"
+  )
+  assert [c.output_dir for c in found] == [
+    f"here/mnist5k-{c.defense}-none-{c.hash()}" for c in found
+  ]
+  (alone,) = expand("toy")
+  assert alone.output_dir == f"results/mnist5k-fedavg-none-{alone.hash()}"
+
+
+def test_folders_go_into_every_config():
+  found = grid_settings.expand(
+    "toy", {"seed": [1, 2]}, data_dir="raw", cache_dir="shards"
+  )
+  assert {(c.data_dir, c.cache_dir) for c in found} == {("raw", "shards")}

@@ -1,0 +1,31 @@
+"""Experiments of seconds, for tests of the harness."""
+
+from tff_defenses.experiments.config import ExperimentConfig
+
+SETTINGS = {
+  "dataset": "mnist5k",
+  "model": "lenet",
+  "num_clients": 3,
+  "rounds": 3,
+  "local_epochs": 1,
+  "batch_size": 8,
+  "max_train_images": 60,
+  "max_test_images": 50,
+  "aux_size": 2,
+  "checkpoint_every": 1,
+}
+FEDAVG = {"attack": "trigger", "malicious_fraction": 0.34}
+FL_PLAS = {
+  "defense": "fl_plas",
+  "attack": "trigger",
+  "malicious_fraction": 0.25,
+  "num_clients": 4,
+  "clients_per_round": 3,
+}
+FLARE = {"defense": "flare", "attack": "krum_backdoor", "malicious_fraction": 0.34}
+
+
+def toy(output_dir, cache_dir, **changes):
+  """A config of three small clients and three rounds, with some settings changed."""
+  folders = {"output_dir": str(output_dir), "cache_dir": str(cache_dir)}
+  return ExperimentConfig(**{**SETTINGS, **folders, **changes})

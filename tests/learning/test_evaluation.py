@@ -80,8 +80,11 @@ def test_each_call_takes_its_own_weights():
 def test_moving_statistics_are_used_and_stay_as_they_are():
   def keras_fn():
     return tf.keras.Sequential(
-      [tf.keras.Input([2, 2, 1]), tf.keras.layers.BatchNormalization()]
-      + doubles.tiny_keras().layers
+      [
+        tf.keras.Input([2, 2, 1]),
+        tf.keras.layers.BatchNormalization(),
+        *doubles.tiny_keras().layers,
+      ]
     )
 
   model = keras_fn()

@@ -29,8 +29,12 @@ def torch_sgd(weights, gradients, rate, momentum, decay):
 def run(optimizer, weights, gradients):
   state = optimizer.initialize(SPECS)
   for step in gradients:
-    state, weights = optimizer.next(state, weights, step)
+    state, weights = optimizer.next(state, tensors(weights), tensors(step))
   return weights
+
+
+def tensors(arrays):
+  return tuple(None if x is None else tf.constant(x) for x in arrays)
 
 
 def random_steps(rng, steps=3):
@@ -97,7 +101,7 @@ def test_set_rate_is_the_one_that_steps(rng):
   optimizer = optimizers.build_client_optimizer("sgd", 0.1, weight_decay=0.2)
   state = optimizer.initialize(SPECS)
   state = optimizer.set_hparams(state, collections.OrderedDict(learning_rate=0.4))
-  _, found = optimizer.next(state, weights, gradients[0])
+  _, found = optimizer.next(state, tensors(weights), tensors(gradients[0]))
   expected = torch_sgd(weights, gradients, 0.4, 0.0, 0.2)
   for a, b in zip(found, expected, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5)

@@ -30,9 +30,7 @@ def build(use_bias):
       tf.keras.Input([28, 28, 1]),
       tf.keras.layers.Rescaling(1 / 255),
       tf.keras.layers.Flatten(),
-      dense(
-        WIDTH, "relu", name="penultimate", kernel_initializer=initializers[0]
-      ),
+      dense(WIDTH, "relu", name="penultimate", kernel_initializer=initializers[0]),
       dense(
         NUM_CLASSES,
         name="classifier",

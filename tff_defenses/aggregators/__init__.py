@@ -28,7 +28,7 @@ class AggregatorSpec:
     name: Its key in `AGGREGATORS`.
     build: `build(given, **settings)` -> factory. `given` maps each need to what the
       harness supplies: "auxiliary_data": images [m, H, W, C] (with "model_fn" beside
-      it, see `models.split.plr_fn`); "num_byzantine": f.
+      it, see `models.split.plr_fn`); "num_byzantine": f (with "num_clients" beside it).
     needs: A subset of `NEEDS`.
     paper: Who proposed it.
     anchor: Its equation or algorithm in FLARE or FL-PLAS, or in its own paper.

@@ -125,6 +125,49 @@ class StackedFactory(PlainFactory):
     return measured_process(init_fn, next_fn)
 
 
+class StackedModelAwareFactory(ModelAwareFactory):
+  """Base of the model-aware rules that look at all updates of a round at once.
+
+  A subclass implements `_server_step`; it sees all rows, non-finite ones included.
+  """
+
+  @abc.abstractmethod
+  def _server_step(
+    self, weights: tf.Tensor, updates: tf.Tensor, specs
+  ) -> tuple[tf.Tensor, rows.Measurements]:
+    """The rule: theta [d] and updates [n, d] -> ([d] float32, measurements).
+
+    `specs` is the structure of `tf.TensorSpec` that a row was flattened from.
+    """
+
+  def create_unified(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
+    stacking.check_value_type(type(self).__name__, weights_type)
+    specs = stacking.tensor_specs(weights_type)
+
+    @tff.tensorflow.computation(weights_type, stacking.matrix_type(weights_type))
+    def run_rule(weights, updates):
+      flat = stacking.flatten(weights)
+      row, measurements = self._server_step(flat, updates, specs)
+      return stacking.unflatten(row, specs), measurements
+
+    @tff.federated_computation
+    def init_fn():
+      return tff.federated_value((), tff.SERVER)
+
+    @tff.federated_computation(
+      init_fn.type_signature.result,
+      tff.FederatedType(weights_type, tff.SERVER),
+      tff.FederatedType(weights_type, tff.CLIENTS),
+      tff.FederatedType(INFO_TYPE, tff.CLIENTS),
+    )
+    def next_fn(state, global_weights, updates, info):
+      stacked = stacking.federated_stack(updates, info, weights_type)
+      result, measurements = tff.federated_map(run_rule, (global_weights, stacked))
+      return tff.templates.MeasuredProcessOutput(state, result, measurements)
+
+    return measured_process(init_fn, next_fn)
+
+
 def measured_process(initialize, next_fn) -> tff.templates.MeasuredProcess:
   """A `tff.templates.MeasuredProcess` whose `next` takes several arguments."""
   return tff.templates.MeasuredProcess(initialize, next_fn, next_is_multi_arg=True)
@@ -208,9 +251,7 @@ class _TrackingFactory(tff.aggregators.UnweightedAggregationFactory):
         f"{type(factory).__name__}. A plain factory needs no tracking."
       )
     self._factory = factory
-    self._initial = [
-      np.asarray(x, np.float32) for x in tf.nest.flatten(initial_weights)
-    ]
+    self._initial = [np.asarray(x) for x in tf.nest.flatten(initial_weights)]
 
   def __repr__(self):
     return f"track_global_weights({self._factory!r})"
@@ -223,7 +264,9 @@ class _TrackingFactory(tff.aggregators.UnweightedAggregationFactory):
 
     @tff.tensorflow.computation
     def initial_weights():
-      return tf.nest.pack_sequence_as(specs, [tf.constant(x) for x in initial])
+      leaves = zip(initial, tf.nest.flatten(specs), strict=True)
+      values = [tf.constant(x, spec.dtype) for x, spec in leaves]
+      return tf.nest.pack_sequence_as(specs, values)
 
     @tff.tensorflow.computation(value_type, value_type)
     def step(weights, update):

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_federated as tff
 
 from tff_defenses.aggregators import base, checks, rows, stacking
 
@@ -129,7 +128,7 @@ def aggregate(
 
 
 @dataclasses.dataclass(frozen=True)
-class FlareFactory(base.ModelAwareFactory):
+class FlareFactory(base.StackedModelAwareFactory):
   """Averages updates, weighting each client by its trust score.
 
   w_i = theta - update_i; R_i = plr_fn(w_i); M_ij = MMD(R_i, R_j) (Eq. 4); every client
@@ -158,6 +157,8 @@ class FlareFactory(base.ModelAwareFactory):
   Deviations: neighbours are ranked by identity first and ties by index. The authors'
     code drops the first column as "self": with statistics clipped at 0 a client may
     there vote for itself, and the last client, their attacker, never gets a vote.
+    Models with BatchNorm are read with the moving statistics that `plr_fn` holds, the
+    same for all clients.
   """
 
   plr_fn: Callable
@@ -190,34 +191,11 @@ class FlareFactory(base.ModelAwareFactory):
         "`models.split.plr_fn(model_fn, images)` makes one."
       )
 
-  def create_unified(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
-    stacking.check_value_type("FlareFactory", weights_type)
-    specs = stacking.tensor_specs(weights_type)
-
-    @tff.tensorflow.computation(weights_type, stacking.matrix_type(weights_type))
-    def run_rule(weights, updates):
-      plrs = _all_plrs(self.plr_fn, stacking.flatten(weights) - updates, specs)
-      finite_plr = tf.reduce_all(tf.math.is_finite(plrs), axis=[1, 2])
-      keep = rows.finite_rows(updates) & finite_plr
-      row, measurements = rows.on_kept_rows(keep, self._rule, updates, plrs)
-      return stacking.unflatten(row, specs), measurements
-
-    @tff.federated_computation
-    def init_fn():
-      return tff.federated_value((), tff.SERVER)
-
-    @tff.federated_computation(
-      init_fn.type_signature.result,
-      tff.FederatedType(weights_type, tff.SERVER),
-      tff.FederatedType(weights_type, tff.CLIENTS),
-      tff.FederatedType(base.INFO_TYPE, tff.CLIENTS),
-    )
-    def next_fn(state, global_weights, updates, info):
-      stacked = stacking.federated_stack(updates, info, weights_type)
-      result, measurements = tff.federated_map(run_rule, (global_weights, stacked))
-      return tff.templates.MeasuredProcessOutput(state, result, measurements)
-
-    return base.measured_process(init_fn, next_fn)
+  def _server_step(self, weights, updates, specs):
+    plrs = _all_plrs(self.plr_fn, weights - updates, specs)
+    finite_plr = tf.reduce_all(tf.math.is_finite(plrs), axis=[1, 2])
+    keep = rows.finite_rows(updates) & finite_plr
+    return rows.on_kept_rows(keep, self._rule, updates, plrs)
 
   def _rule(self, updates, plrs):
     return _rule(

@@ -16,10 +16,14 @@ WEIGHTINGS = ("uniform", "examples")
 
 
 def aggregate(updates: tf.Tensor, *, num_examples=None) -> tf.Tensor:
-  """Mean of the rows; [n, d] -> [d]; weighted by `num_examples` [n] if given."""
+  """Mean of the rows; [n, d] -> [d]; weighted by `num_examples` [n] if given.
+
+  Without any example it is zero: the global weights then stay.
+  """
   if num_examples is None:
     return tf.reduce_mean(updates, axis=0)
-  weight = tf.cast(num_examples, tf.float32) / tf.reduce_sum(num_examples)
+  counts = tf.cast(num_examples, tf.float32)
+  weight = tf.math.divide_no_nan(counts, tf.reduce_sum(counts))
   return tf.linalg.matvec(updates, weight, transpose_a=True)
 
 

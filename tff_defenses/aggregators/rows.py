@@ -51,7 +51,8 @@ def on_kept_rows(
       zeros = tf.zeros_like(matrix[:1])
       return tf.cond(any_kept, lambda: tf.boolean_mask(matrix, keep), lambda: zeros)
 
-    return tf.ensure_shape(tf.cond(all_kept, lambda: matrix, some), matrix.shape)
+    rows = tf.cond(all_kept, lambda: matrix, some)
+    return tf.ensure_shape(rows, [None, *matrix.shape[1:]])
 
   aggregate, measured = rule(*[kept(matrix) for matrix in matrices])
   spread = collections.OrderedDict(

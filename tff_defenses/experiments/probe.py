@@ -8,15 +8,14 @@ import dataclasses
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_federated as tff
 
 from models import plr, split
-from tff_defenses.aggregators import base, stacking
+from tff_defenses.aggregators import base
 from tff_defenses.experiments.trainers import GlobalTrainer
 
 
 @dataclasses.dataclass(frozen=True)
-class PlrProbeFactory(base.ModelAwareFactory):
+class PlrProbeFactory(base.StackedModelAwareFactory):
   """Measures PLRs; the aggregate is zero, so the global weights stay.
 
   Measurements: plrs [n, m, o] float32.
@@ -24,31 +23,10 @@ class PlrProbeFactory(base.ModelAwareFactory):
 
   plr_fn: plr.PlrFn
 
-  def create_unified(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
-    specs = stacking.tensor_specs(weights_type)
-
-    @tff.tensorflow.computation(weights_type, stacking.matrix_type(weights_type))
-    def measure(weights, updates):
-      local_weights = stacking.flatten(weights) - updates
-      zero = tf.nest.map_structure(lambda s: tf.zeros(s.shape, s.dtype), specs)
-      return zero, collections.OrderedDict(plrs=self.plr_fn.many(local_weights))
-
-    @tff.federated_computation
-    def init_fn():
-      return tff.federated_value((), tff.SERVER)
-
-    @tff.federated_computation(
-      init_fn.type_signature.result,
-      tff.FederatedType(weights_type, tff.SERVER),
-      tff.FederatedType(weights_type, tff.CLIENTS),
-      tff.FederatedType(base.INFO_TYPE, tff.CLIENTS),
-    )
-    def next_fn(state, global_weights, updates, info):
-      stacked = stacking.federated_stack(updates, info, weights_type)
-      result, measurements = tff.federated_map(measure, (global_weights, stacked))
-      return tff.templates.MeasuredProcessOutput(state, result, measurements)
-
-    return base.measured_process(init_fn, next_fn)
+  def _server_step(self, weights, updates, specs):
+    del specs
+    measurements = collections.OrderedDict(plrs=self.plr_fn.many(weights - updates))
+    return tf.zeros_like(weights), measurements
 
 
 def client_plrs(

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_defenses.aggregators import base
 from tff_defenses.learning import client_work
 
 # The flag and the index travel beside the data, never inside an update: no rule can
@@ -73,13 +72,11 @@ class ClientInputs:
 
     @tff.tensorflow.computation(index_type, reports.type_signature.member)
     def to_info(client, report):
+      index = client["client_index"] if knows_index else client
       return collections.OrderedDict(
-        client_index=client["client_index"] if knows_index else client,
-        num_examples=report["num_examples"],
+        client_index=tf.cast(index, tf.int32), num_examples=report["num_examples"]
       )
 
     if not knows_index:
       clients = tff.federated_value(np.int32(0), tff.CLIENTS)
-    info = tff.federated_map(to_info, (clients, reports))
-    assert info.type_signature.member.is_equivalent_to(base.INFO_TYPE)
-    return info
+    return tff.federated_map(to_info, (clients, reports))

@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_defenses.aggregators import checks
+
 RATE = tff.learning.optimizers.LEARNING_RATE_KEY
 
 
@@ -43,11 +45,7 @@ class ClientWork:
         f"got {type(self.optimizer).__name__}. Use for example "
         "tff.learning.optimizers.build_sgdm(0.01)."
       )
-    if not isinstance(self.local_epochs, int) or self.local_epochs < 1:
-      raise ValueError(
-        "ClientWork: `local_epochs` (E) must be a whole number >= 1, got "
-        f"{self.local_epochs!r}."
-      )
+    checks.check_at_least("ClientWork", "local_epochs", "E", self.local_epochs, 1)
     if not 0 < self.rate_decay <= 1:
       raise ValueError(
         f"ClientWork: `rate_decay` must be in (0, 1], got {self.rate_decay!r}. "
@@ -94,8 +92,9 @@ def build_train_fn(model: tff.learning.models.VariableModel, work: ClientWork):
   Returns:
     train(weights, dataset, round_number) -> (update, statistics, report): update is
     initial minus trained (TFF's sign), a list in model order; statistics are the
-    non-trainable variables after training; report holds `loss_sum`, the loss summed
-    over the images seen, and `num_examples`, the images of one epoch.
+    non-trainable variables after training; report holds `num_seen`, the images of all
+    epochs, `loss_sum`, the loss summed over them, and `num_examples`, the images of one
+    epoch.
   """
   trainable = list(model.trainable_variables)
   non_trainable = list(model.non_trainable_variables)

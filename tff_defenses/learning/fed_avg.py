@@ -66,12 +66,17 @@ def build_fed_avg(
   poison = None
   if training_attack is not None:
     inputs.require_flag("training_attack")
-    attack_inputs = ClientInputs(
-      model_fn, attack_dataset_computation or dataset_computation
-    )
-    poison = _build_poison(
-      training_attack, model_fn, work, attack_inputs, train.type_signature.result
-    )
+    own_data = ClientInputs(model_fn, attack_dataset_computation or dataset_computation)
+    result_type = train.type_signature.result
+    poison = _build_poison(training_attack, model_fn, work, own_data, result_type)
+  next_fn = _build_next(init_fn, inputs, train, poison, process)
+  return tff.learning.templates.LearningProcess(
+    init_fn, next_fn, *_weight_accessors(init_fn)
+  )
+
+
+def _build_next(init_fn, inputs, train, poison, process):
+  """One round: train, poison, aggregate, finish."""
 
   @tff.federated_computation(
     init_fn.type_signature.result, tff.FederatedType(inputs.type, tff.CLIENTS)
@@ -82,24 +87,17 @@ def build_fed_avg(
     if poison is not None:
       results = poison(sent, clients, results)
     info = inputs.info(clients, results.report)
-    aggregated = process.next(
-      state.aggregator, state.global_model_weights.trainable, results.update, info
-    )
+    weights = state.global_model_weights
+    aggregated = process.next(state.aggregator, weights.trainable, results.update, info)
     statistics = server_work.combine_statistics(
-      state.global_model_weights.non_trainable,
-      results.statistics,
-      info,
-      aggregated.measurements,
+      weights.non_trainable, results.statistics, info, aggregated.measurements
     )
     new_state, metrics = server_work.finish_round(
       state, aggregated, statistics, results.report
     )
     return tff.learning.templates.LearningProcessOutput(new_state, metrics)
 
-  get_weights, set_weights = _weight_accessors(init_fn)
-  return tff.learning.templates.LearningProcess(
-    init_fn, next_fn, get_weights, set_weights
-  )
+  return next_fn
 
 
 def _build_train(model_fn, work, inputs, weights_type):

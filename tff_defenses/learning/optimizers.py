@@ -29,8 +29,9 @@ class CoupledWeightDecay(tff.learning.optimizers.Optimizer):
     return self._optimizer.initialize(specs)
 
   def next(self, state, weights, gradients):
+    # A variable without a gradient stays as it is, as in PyTorch and TFF.
     decayed = tf.nest.map_structure(
-      lambda g, w: g + self._weight_decay * w, gradients, weights
+      lambda g, w: None if g is None else g + self._weight_decay * w, gradients, weights
     )
     return self._optimizer.next(state, weights, decayed)
 

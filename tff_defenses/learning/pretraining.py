@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_defenses.aggregators import checks
 from tff_defenses.learning import client_work
 
 
@@ -38,8 +39,9 @@ def pretrain(
     `ModelWeights` of arrays, for `initial_weights` of `build_fed_avg`.
 
   Raises:
-    ValueError: `epochs` is below 1.
+    ValueError: `epochs` is no whole number >= 1.
   """
+  checks.check_at_least("pretrain", "epochs", "passes over D", epochs, 1)
   data = collections.OrderedDict(
     x=np.asarray(images, np.float32), y=np.asarray(labels, np.int32)
   )

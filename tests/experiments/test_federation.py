@@ -1,0 +1,215 @@
+"""The clients of an experiment: shards, who is malicious, who is drawn, seeds."""
+
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from tests.experiments.toy_runs import toy
+from tff_defenses.experiments import federation, presets, shards
+from tff_defenses.experiments.config import ConfigError, ExperimentConfig
+
+TRIGGER = {"attack": "trigger", "malicious_fraction": 0.34}
+BACKDOOR = {"attack": "krum_backdoor", "malicious_fraction": 0.34}
+
+
+@pytest.fixture
+def build(shard_cache):
+  """The federation of a toy experiment."""
+  return lambda cache=shard_cache, **changes: federation.build(
+    toy("unused", cache, **changes)
+  )
+
+
+def contents(fed):
+  """Digest of each client's shard."""
+  files = [fed.shards.path(i) for i in range(len(fed.malicious))]
+  return [hashlib.sha256(pathlib.Path(f).read_bytes()).hexdigest() for f in files]
+
+
+def drawn_in(config, rounds):
+  return [federation.draw_clients(config, r) for r in range(1, rounds + 1)]
+
+
+def test_attack_changes_the_malicious_shards_only(build):
+  clean, attacked = build(), build(**TRIGGER)
+  assert attacked.malicious.tolist() == [False, False, True]
+  pairs = zip(contents(clean), contents(attacked), strict=True)
+  assert [a == b for a, b in pairs] == [True, True, False]
+
+
+def test_first_clients_may_be_the_malicious_ones(build):
+  attacked = build(**TRIGGER, malicious_first=True)
+  assert attacked.malicious.tolist() == [True, False, False]
+  pairs = zip(contents(build()), contents(attacked), strict=True)
+  assert [a == b for a, b in pairs] == [False, True, True]
+
+
+def test_training_attack_leaves_all_shards_alone(build):
+  assert contents(build(**BACKDOOR)) == contents(build())
+
+
+def test_same_seed_gives_the_same_shards_from_another_cache(build, tmp_path):
+  assert contents(build(cache=tmp_path)) == contents(build())
+  assert contents(build(seed=1)) != contents(build())
+
+
+def test_defense_does_not_change_what_is_shared(build):
+  one, other = build(**TRIGGER), build(**TRIGGER, defense="flare")
+  assert one.shards.folder == other.shards.folder
+  assert np.array_equal(one.test_images, other.test_images)
+
+
+@pytest.mark.parametrize(
+  "settings",
+  [
+    {"partition": "classes", "classes_per_client": 5},
+    {"partition": "dirichlet", "alpha": 5.0},
+  ],
+)
+def test_every_partition_is_written(build, settings):
+  counts = build(**settings).shards.num_examples
+  assert len(counts) == 3 and min(counts) >= 5 and sum(counts) <= 60
+
+
+def test_published_dirichlet_split_is_another_one(build):
+  settings = {"partition": "dirichlet", "alpha": 5.0}
+  assert contents(build(**settings)) != contents(build(**settings, as_published=True))
+
+
+def test_client_reads_back_its_images(build):
+  fed = build()
+  batches = shards.read(
+    fed.client_input(0, 1, seed=0)["shard"], (28, 28, 1), batch_size=8, seed=0
+  )
+  labels = np.concatenate([batch["y"] for batch in batches])
+  assert len(labels) == fed.shards.num_examples[0] == 20
+  assert set(labels) <= set(range(10))
+
+
+def test_reduced_data_are_as_few_as_asked_for(build):
+  fed = build(**TRIGGER)
+  assert sum(fed.shards.num_examples) == 60
+  assert len(fed.test_images) == len(fed.test_labels) == len(fed.backdoor_images) == 50
+
+
+def test_auxiliary_images_are_of_the_class_and_in_no_shard(build):
+  fed = build(aux_class=3, aux_size=5, max_train_images=None)
+  assert fed.held_out.aux_labels.tolist() == [3] * 5
+  assert len(fed.held_out.train_images) == 4000 - 5
+  assert sum(fed.shards.num_examples) == 3995 // 3 * 3
+
+
+def test_backdoor_images_come_only_with_a_data_attack(build):
+  fed = build(**TRIGGER)
+  assert not np.array_equal(fed.backdoor_images, fed.test_images)
+  assert fed.backdoor_target == 0 and fed.targets is None
+  assert build().backdoor_images is None and build().backdoor_target is None
+
+
+def test_targets_come_only_with_a_training_attack(build):
+  settings = {"num_targets": 2, "source_class": 7, "target_class": 1}
+  fed = build(**BACKDOOR, attack_settings=settings)
+  assert fed.targets.true_labels.tolist() == [7, 7]
+  assert fed.targets.labels.tolist() == [1, 1] and len(fed.targets.images) == 2
+  assert fed.backdoor_images is None
+  assert build().targets is None
+
+
+def test_settings_go_to_the_targets_or_to_the_attack(build, shard_cache):
+  settings = {"kind": "semantic", "boost": 3.0}
+  config = toy("unused", shard_cache, **BACKDOOR, attack_settings=settings)
+  fed = federation.build(config)
+  attack = federation.build_training_attack(config, fed.targets)
+  assert attack.boost == 3.0 and attack.benign_epochs == config.local_epochs
+  assert np.array_equal(attack.images, fed.targets.images)
+
+
+@pytest.mark.parametrize("attack", ["trigger", "krum_backdoor"])
+def test_setting_that_the_attack_does_not_take_is_named(shard_cache, attack):
+  settings = {"attack": attack, "attack_settings": {"bost": 1}}
+  config = toy("unused", shard_cache, malicious_fraction=0.34, **settings)
+  message = f"`attack_settings` must be settings that {attack} takes.*'bost'"
+  with pytest.raises(ConfigError, match=message):
+    fed = federation.build(config)
+    federation.build_training_attack(config, fed.targets)
+
+
+def test_more_clients_than_images_raise(build):
+  with pytest.raises(ValueError, match="`num_clients`"):
+    build(num_clients=61)
+
+
+def test_fixed_frequency_draws_27_malicious_of_30_at_90_percent():
+  config = ExperimentConfig(**presets.PRESETS["fl_plas_mnist"])
+  rounds = drawn_in(config, 20)
+  for drawn in rounds:
+    assert len(set(drawn)) == 30 and drawn == sorted(drawn)
+    assert sum(client < 90 for client in drawn) == 27  # the first are malicious
+  assert len({tuple(drawn) for drawn in rounds}) == 20
+
+
+def test_random_participation_draws_from_all_alike():
+  settings = presets.PRESETS["fl_plas_mnist"] | {"participation": "random"}
+  config = ExperimentConfig(**settings)
+  counts = [sum(client < 90 for client in drawn) for drawn in drawn_in(config, 200)]
+  assert len(set(counts)) > 3 and np.mean(counts) == pytest.approx(27, abs=0.5)
+  assert all(len(set(drawn)) == 30 for drawn in drawn_in(config, 5))
+
+
+@pytest.mark.parametrize("participation", ["fixed_frequency", "random"])
+def test_draw_depends_on_seed_and_round_only(participation):
+  config = ExperimentConfig(
+    num_clients=50, clients_per_round=5, participation=participation
+  )
+  assert drawn_in(config, 5) == drawn_in(config, 5)
+  other = ExperimentConfig(
+    **json.loads(json.dumps(config.to_dict() | {"defense": "flare"}))
+  )
+  assert drawn_in(other, 5) == drawn_in(config, 5)
+  reseeded = ExperimentConfig(**config.to_dict() | {"seed": 1})
+  assert drawn_in(reseeded, 5) != drawn_in(config, 5)
+
+
+def test_without_a_number_all_clients_take_part_each_round():
+  assert drawn_in(ExperimentConfig(num_clients=4), 2) == [[0, 1, 2, 3]] * 2
+
+
+def test_client_inputs_carry_flag_and_index(build):
+  fed = build(**TRIGGER)
+  inputs = [fed.client_input(client, 1, seed=0) for client in range(3)]
+  assert [bool(x["is_malicious"]) for x in inputs] == [False, False, True]
+  assert [int(x["client_index"]) for x in inputs] == [0, 1, 2]
+  assert [x["shard"] for x in inputs] == [fed.shards.path(i) for i in range(3)]
+
+
+def test_client_seeds_differ_by_round_client_and_seed(build):
+  fed = build()
+  places = [(c, r, s) for c in range(3) for r in range(1, 5) for s in range(2)]
+  seeds = [int(fed.client_input(*place)["seed"]) for place in places]
+  assert len(set(seeds)) == len(places) and min(seeds) >= 0
+  assert seeds == [int(fed.client_input(*place)["seed"]) for place in places]
+
+
+def test_model_is_built_for_the_images_of_the_data_set():
+  model = federation.keras_fn(ExperimentConfig(model="mobilenet"))()
+  assert model.input_shape == (None, 28, 28, 1) and model.output_shape == (None, 10)
+
+
+def test_model_that_the_images_are_too_small_for_says_so():
+  with pytest.raises(ValueError, match="kather_cnn: .* at least 32x32 pixels"):
+    federation.keras_fn(ExperimentConfig(model="kather_cnn"))()
+
+
+def test_cut_is_the_models_own_or_a_named_one():
+  assert federation.shared_layers(ExperimentConfig()) == ("conv1", "conv2")
+  assert federation.shared_layers(ExperimentConfig(shared_cut="all")) == ("*",)
+
+
+def test_shards_lie_in_the_users_cache_by_default(monkeypatch, tmp_path):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  folder = federation.cache_folder(ExperimentConfig())
+  assert folder == tmp_path / "tff_defenses" / "shards"
+  assert federation.cache_folder(ExperimentConfig(cache_dir="x")) == pathlib.Path("x")

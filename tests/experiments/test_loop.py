@@ -1,0 +1,311 @@
+"""Whole runs: files, repetition, interruption, full disks, dead workers, NaN updates."""
+
+import json
+import logging
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.experiments import toy_runs
+from tff_defenses.experiments import federation, loop, records, scoring, trainers
+from tff_defenses.experiments.config import ConfigError
+from tff_defenses.experiments.errors import OutputError
+
+TRAINING_ATTACK = {"attack": "krum_backdoor", "malicious_fraction": 0.34}
+BACKDOOR_KEYS = ("backdoor_accuracy", "backdoor_accuracy_nontarget")
+TARGET_KEYS = (
+  "attack_success_rate",
+  "attack_success_rate_over_rounds",
+  "target_confidence",
+)
+
+
+@pytest.fixture
+def toy(tmp_path, shard_cache):
+  """A toy config that writes to this test's own folder."""
+  return lambda **changes: toy_runs.toy(tmp_path / "run", shard_cache, **changes)
+
+
+@pytest.fixture
+def never_train(monkeypatch):
+  """Fails the test if anything is built."""
+
+  def fail(*_):
+    raise AssertionError("a run was started")
+
+  monkeypatch.setattr(trainers, "build", fail)
+
+
+def content(folder, name):
+  return (folder.path / name).read_bytes()
+
+
+def break_off(config, runtime, monkeypatch, method):
+  """Runs a config until the second scoring, which fails."""
+  original, calls = getattr(scoring.Scorer, method), []
+
+  def fail_at_second(self, weights):
+    calls.append(weights)
+    if len(calls) == 2:
+      raise KeyboardInterrupt
+    return original(self, weights)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(scoring.Scorer, method, fail_at_second)
+    with pytest.raises(KeyboardInterrupt):
+      loop.run(config, runtime)
+
+
+@pytest.mark.parametrize("name", ["fedavg_run", "fl_plas_run", "flare_run"])
+def test_run_writes_its_files(name, request):
+  result = request.getfixturevalue(name)
+  found = {path.name for path in result.folder.path.iterdir()}
+  files = {"config.json", "metrics.csv", "clients.csv", "timing.csv", "summary.json"}
+  assert found == files | {"arrays.npz", "checkpoint"}
+  assert list(result.summary) == list(records.SUMMARY_KEYS)
+  assert result.folder.read_summary() == result.summary
+  for table in ("metrics.csv", "timing.csv"):
+    assert result.folder.read(table)["round"].tolist() == [1, 2, 3]
+
+
+def test_config_file_holds_settings_and_threat_model(fl_plas_run):
+  written = json.loads((fl_plas_run.folder.path / "config.json").read_text())
+  config = fl_plas_run.config
+  assert written["config_hash"] == config.hash() == fl_plas_run.summary["config_hash"]
+  assert {k: written[k] for k in config.to_dict()} == config.to_dict()
+  assert written["reduced"] is True
+  assert written["threat_model"] == {
+    "attack": "trigger",
+    "kind": "data",
+    "malicious_clients": [3],
+    "malicious_per_round": 1,
+    "participation": "fixed_frequency",
+    "true_num_byzantine": 1,
+    "told_num_byzantine": 1,
+    "first_round": 1,
+    "last_round": 3,
+  }
+
+
+def test_clients_file_has_a_row_for_each_drawn_client(fl_plas_run):
+  table = fl_plas_run.folder.read("clients.csv")
+  assert table.columns.tolist() == list(records.CLIENT_COLUMNS)
+  for round_number, rows in table.groupby("round"):
+    drawn = federation.draw_clients(fl_plas_run.config, round_number)
+    assert rows["client_index"].tolist() == drawn
+    assert rows["malicious"].tolist() == [client == 3 for client in drawn]
+    assert rows["weight"].sum() == pytest.approx(1)
+
+
+def test_what_does_not_apply_is_null_and_the_rest_is_a_share(fedavg_run, flare_run):
+  for result, given, absent in (
+    (fedavg_run, BACKDOOR_KEYS, TARGET_KEYS),
+    (flare_run, TARGET_KEYS, BACKDOOR_KEYS),
+  ):
+    assert [result.summary[key] for key in absent] == [None] * len(absent)
+    assert all(0 <= result.summary[key] <= 1 for key in ("accuracy", *given))
+    columns = result.folder.read("metrics.csv").columns
+    assert not set(absent) & set(columns)
+
+
+def test_summary_is_the_last_round_and_the_mean_over_rounds(flare_run):
+  table = flare_run.folder.read("metrics.csv")
+  summary, timing = flare_run.summary, flare_run.folder.read("timing.csv")
+  assert summary["accuracy"] == table["accuracy"].iloc[-1]
+  mean = table["attack_success_rate"].mean()
+  assert summary["attack_success_rate_over_rounds"] == pytest.approx(mean)
+  assert summary["seconds_training"] == pytest.approx(timing["seconds_training"].sum())
+  assert 0 < summary["seconds_aggregation"] < summary["seconds_total"]
+  assert summary["peak_memory_bytes"] > 100e6
+
+
+def test_flare_measures_votes_and_distances(flare_run):
+  clients = flare_run.folder.read("clients.csv")
+  assert clients["votes"].between(0, 2).all()
+  with np.load(flare_run.folder.path / "arrays.npz") as arrays:
+    assert arrays["mmd"].shape == (3, 3)
+    assert arrays["malicious"].tolist() == [False, False, True]
+
+
+def test_same_config_gives_the_same_bytes(finish, fedavg_run):
+  again = finish(**toy_runs.FEDAVG)
+  for name in ("metrics.csv", "clients.csv"):
+    assert content(again.folder, name) == content(fedavg_run.folder, name)
+
+
+def test_complete_run_is_read_and_not_repeated(fedavg_run, runtime, never_train):
+  again = loop.run(fedavg_run.config, runtime)
+  assert again.summary == fedavg_run.summary
+  assert again.trainer is None and again.states is None
+
+
+def test_folder_of_another_config_raises_before_anything_is_trained(
+  fedavg_run, runtime, shard_cache, never_train
+):
+  folder = fedavg_run.folder.path
+  other = toy_runs.toy(folder, shard_cache, **toy_runs.FEDAVG, seed=1)
+  before = content(fedavg_run.folder, "metrics.csv")
+  with pytest.raises(OutputError, match="holds the run of another config"):
+    loop.run(other, runtime)
+  assert content(fedavg_run.folder, "metrics.csv") == before
+
+
+def test_faults_are_told_before_a_folder_is_made(toy, runtime):
+  config = toy(defense="flair", rounds=0)
+  with pytest.raises(ConfigError, match=r"2 fault\(s\)"):
+    loop.run(config, runtime)
+  assert not os.path.exists(config.output_dir)
+
+
+@pytest.mark.parametrize(
+  ("settings", "sentence"),
+  [
+    ({"model": "kather_cnn"}, "kather_cnn: .* at least 32x32 pixels"),
+    (
+      {"defense": "flare", "defense_settings": {"temprature": 2.0}},
+      "`defense_settings` must be settings that flare takes.*'temprature'",
+    ),
+    (
+      {"defense": "fl_plas", "defense_settings": {"inner": "flair"}},
+      "`defense_settings` must be settings that fl_plas takes.*'flair'",
+    ),
+    ({"max_train_images": 2}, "`num_clients` .* must be in 1..2"),
+  ],
+)
+def test_what_does_not_fit_is_told_before_the_first_round(
+  toy, runtime, settings, sentence
+):
+  config = toy(pretrain_on_aux=False, **settings)
+  with pytest.raises(ValueError, match=sentence):
+    loop.run(config, runtime)
+  assert not os.path.exists(os.path.join(config.output_dir, "metrics.csv"))
+
+
+@pytest.mark.parametrize(
+  ("name", "method"),
+  [("fedavg_run", "score_global"), ("fl_plas_run", "score_clients")],
+)
+def test_run_broken_off_and_resumed_gives_the_same_bytes(
+  name, method, request, toy, runtime, monkeypatch
+):
+  whole = request.getfixturevalue(name)
+  settings = toy_runs.FEDAVG if name == "fedavg_run" else toy_runs.FL_PLAS
+  config = toy(**settings)
+  break_off(config, runtime, monkeypatch, method)
+  folder = records.RunFolder(config.output_dir, loop.describe(config))
+  assert not folder.is_complete and len(folder.read("metrics.csv")) == 1
+  resumed = loop.run(config, runtime)
+  for file in ("metrics.csv", "clients.csv"):
+    assert content(resumed.folder, file) == content(whole.folder, file)
+  assert resumed.folder.read("timing.csv")["round"].tolist() == [1, 2, 3]
+  same = ("accuracy", *BACKDOOR_KEYS, "seed", "config_hash")
+  assert [resumed.summary[k] for k in same] == [whole.summary[k] for k in same]
+
+
+def test_full_disk_ends_the_run_with_one_sentence_and_it_goes_on_later(
+  toy, runtime, monkeypatch
+):
+  config = toy(rounds=2, eval_every=2)
+  original = records._append_rows
+
+  def full_at_round_2(file, table):
+    if table["round"].max() == 2:
+      raise OSError(28, "No space left on device")
+    original(file, table)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(records, "_append_rows", full_at_round_2)
+    with pytest.raises(OutputError, match="No space left.*finished rounds are kept"):
+      loop.run(config, runtime)
+  result = loop.run(config, runtime)
+  assert result.folder.read("clients.csv")["round"].tolist() == [1, 1, 1, 2, 2, 2]
+  scored = result.folder.read("metrics.csv")["accuracy"].notna()
+  assert scored.tolist() == [False, True]  # every second round
+  assert result.summary["backdoor_accuracy"] is None  # no attack
+
+
+def test_folder_that_cannot_be_written_raises_at_once(runtime, tmp_path, never_train):
+  (tmp_path / "file").write_text("")
+  config = toy_runs.toy(tmp_path / "file" / "run", tmp_path)
+  with pytest.raises(OutputError, match="`output_dir` .* cannot be written"):
+    loop.run(config, runtime)
+
+
+def test_run_may_be_made_anew(fl_plas_run, toy, runtime, monkeypatch):
+  config = toy(**toy_runs.FL_PLAS)
+  folder = records.RunFolder(config.output_dir, loop.describe(config))
+  folder.write_summary(fl_plas_run.summary, {})  # as if it were complete
+  built = []
+
+  def build(*arguments):
+    built.append(arguments)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(trainers, "build", build)
+  assert loop.run(config, runtime).summary == fl_plas_run.summary
+  with pytest.raises(KeyboardInterrupt):
+    loop.run(config, runtime, reuse=False)
+  assert len(built) == 1
+
+
+def test_worker_killed_in_a_round_changes_nothing(
+  fedavg_run, toy, runtime, monkeypatch, caplog
+):
+  import tensorflow_federated as tff
+
+  from tff_defenses.runtime import use_local_worker
+
+  before = tff.framework.get_context_stack().current
+  original, killed = trainers.GlobalTrainer.step, []
+
+  def step(self, own, states, round_number, drawn, **call):
+    if round_number == 2:
+      killed.append(own.worker.pid)
+      threading.Timer(0.1, os.kill, (own.worker.pid, signal.SIGKILL)).start()
+    return original(self, own, states, round_number, drawn, **call)
+
+  monkeypatch.setattr(trainers.GlobalTrainer, "step", step)
+  try:
+    with use_local_worker() as own, caplog.at_level(logging.WARNING):
+      result = loop.run(toy(**toy_runs.FEDAVG), own)
+      assert own.worker.pid not in killed
+  finally:
+    tff.framework.set_default_context(before)
+  assert len(killed) == 1 and "Repeating a call" in caplog.text
+  for name in ("metrics.csv", "clients.csv"):
+    assert content(result.folder, name) == content(fedavg_run.folder, name)
+
+
+class SendsNaN:
+  """A training attack whose updates are not finite."""
+
+  sees = frozenset({"own_data"})
+
+  def build_craft(self, model, work):
+    del model, work
+
+    def craft(weights, dataset, round_number, honest, benign_mean):
+      del dataset, round_number, benign_mean
+      bad = [tf.fill(tf.shape(u), np.float32(np.nan)) for u in honest]
+      return bad, list(weights.non_trainable)
+
+    return craft
+
+
+@pytest.mark.parametrize("defense", ["fedavg", "krum", "flare"])
+def test_update_that_is_not_finite_is_rejected_and_the_run_goes_on(
+  defense, finish, monkeypatch
+):
+  monkeypatch.setattr(federation, "build_training_attack", lambda *_: SendsNaN())
+  result = finish(defense=defense, **TRAINING_ATTACK, rounds=2)
+  table = result.folder.read("metrics.csv")
+  assert table["num_rejected"].tolist() == [1, 1]
+  assert np.isfinite(table[["accuracy", "train_loss"]].to_numpy()).all()
+  weights = result.states[0].global_model_weights.trainable
+  assert all(np.isfinite(w).all() for w in weights)
+  clients = result.folder.read("clients.csv")
+  assert (clients["weight"][clients["malicious"]] == 0).all()

@@ -213,6 +213,7 @@ def run() -> None:
   """Entry point: `python run_experiments.py`."""
   # Not `app.run`: TensorFlow 2.14 imported below it starts out without its eager
   # context, and Keras then builds no functional models.
+  app.define_help_flags()  # app.run would
   sys.exit(main(app.parse_flags_with_usage(sys.argv)))
 
 

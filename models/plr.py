@@ -33,6 +33,9 @@ class PlrFn:
     self._one = tf.function(self._forward_one, autograph=False)
     self._many = tf.function(self._forward_many, autograph=False, reduce_retracing=True)
 
+  def __repr__(self):
+    return f"PlrFn(layer={self._layer!r}, images={list(self._images.shape)})"
+
   def __call__(self, weights, moving_statistics=None) -> tf.Tensor:
     """Trainable variables in model order, in any nest -> [m, o] float32.
 

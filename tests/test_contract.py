@@ -27,7 +27,6 @@ GIVEN = {
   "model_fn": MODEL_FN,
 }
 SGD = tff.learning.optimizers.build_sgdm(0.1)
-SERVER_SGD = tff.learning.optimizers.build_sgdm(1.0)
 SHARED = [True, True, False, False]  # the tiny model's penultimate layer
 
 # What stands beside a need in `given`, see `AggregatorSpec`.
@@ -121,14 +120,7 @@ def test_repr_shows_every_setting(name):
   assert dataclasses.is_dataclass(factory)
   for field in dataclasses.fields(factory):
     assert f"{field.name}={getattr(factory, field.name)!r}" in repr(factory)
-
-
-@each_aggregator
-def test_settings_cannot_be_changed_by_accident(name):
-  factory = build(name)
-  for field in dataclasses.fields(factory):
-    with pytest.raises(dataclasses.FrozenInstanceError):
-      setattr(factory, field.name, None)
+  assert " at 0x" not in repr(factory)  # the same in every run
 
 
 @each_aggregator
@@ -181,7 +173,7 @@ def test_one_client_alone_is_returned(name):
 def test_permuting_clients_changes_nothing(name, keeps_index):
   """Another order of arrival, and other indices for the same clients."""
   updates = honest_updates()
-  order = np.random.default_rng(5).permutation(NUM_CLIENTS)
+  order = np.random.default_rng(5).permutation(NUM_CLIENTS).tolist()
   row, output = run(name, updates)
   again, permuted = run(name, updates[order], order if keeps_index else None)
   np.testing.assert_allclose(again, row, rtol=1e-5, atol=1e-6)
@@ -226,7 +218,7 @@ def test_a_huge_client_is_not_selected(name, huge, whole):
 
 
 @in_tff
-@pytest.mark.parametrize("name", set(td.AGGREGATORS) - {"flare"})
+@pytest.mark.parametrize("name", [n for n in td.AGGREGATORS if n != "flare"])
 def test_odd_rules_flip_with_their_updates(name):
   """All but FLARE's, which looks at the weights (methods.md, section 0)."""
   updates = honest_updates()
@@ -257,20 +249,19 @@ def client_data(seed):
 
 
 def tffs_fed_avg(aggregator):
+  optimizers = (SGD, tff.learning.optimizers.build_sgdm(1.0))
   return tff.learning.algorithms.build_unweighted_fed_avg(
-    MODEL_FN,
-    client_optimizer_fn=SGD,
-    server_optimizer_fn=SERVER_SGD,
-    model_aggregator=aggregator,
+    MODEL_FN, *optimizers, model_aggregator=aggregator
   )
 
 
-def plug_in(name):
-  """The factory as TFF takes it: model-aware ones keep a copy of the weights."""
+@functools.cache
+def plugged_in(name):
+  """TFF's process around the entry: model-aware ones keep a copy of the weights."""
   factory = build(name)
   if isinstance(factory, base.ModelAwareFactory):
-    return td.track_global_weights(factory, theta())
-  return factory
+    factory = td.track_global_weights(factory, theta())
+  return tffs_fed_avg(factory)
 
 
 @functools.cache
@@ -291,7 +282,7 @@ def run_rounds(process, clients):
 @in_tff
 @each_aggregator
 def test_in_tffs_own_fed_avg_equal_clients_train_as_under_the_mean(name):
-  found, _ = run_rounds(tffs_fed_avg(plug_in(name)), [client_data(0)] * 4)
+  found, _ = run_rounds(plugged_in(name), [client_data(0)] * 4)
   np.testing.assert_allclose(found, two_rounds_of_the_mean(), rtol=1e-5, atol=1e-6)
   assert np.any(found != doubles.flat(theta()))
 
@@ -300,7 +291,7 @@ def test_in_tffs_own_fed_avg_equal_clients_train_as_under_the_mean(name):
 @each_aggregator
 def test_in_tffs_own_fed_avg_with_different_clients(name):
   clients = [client_data(seed) for seed in range(NUM_CLIENTS)]
-  found, output = run_rounds(tffs_fed_avg(plug_in(name)), clients)
+  found, output = run_rounds(plugged_in(name), clients)
   assert np.isfinite(found).all() and np.any(found != doubles.flat(theta()))
   measured = output.metrics["aggregator"]
   assert set(measured) == documented_measurements(build(name))

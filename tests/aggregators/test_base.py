@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests import doubles
-from tff_defenses.aggregators import base, krum, mean, stacking
+from tff_defenses.aggregators import base, flare, krum, mean, stacking
 
 THETA = doubles.update(10)
 
@@ -120,9 +120,11 @@ def test_what_is_no_factory_raises(factory):
 
 
 @pytest.mark.parametrize("value_type", [np.int32, [np.float32, np.int64]])
-def test_stacked_factories_refuse_other_than_floats_by_name(value_type):
-  with pytest.raises(TypeError, match=r"^KrumFactory: the updates must be .* got"):
-    krum.KrumFactory(1).create(tff.to_type(value_type))
+@pytest.mark.parametrize("factory", [krum.KrumFactory(1), flare.FlareFactory(len)])
+def test_stacked_factories_refuse_other_than_floats_by_name(factory, value_type):
+  who = type(factory).__name__
+  with pytest.raises(TypeError, match=rf"^{who}: the updates must be .* got"):
+    factory.create(tff.to_type(value_type))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

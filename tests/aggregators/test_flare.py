@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
 from sklearn.metrics.pairwise import rbf_kernel
 
 from tff_defenses.aggregators import flare
@@ -105,6 +108,45 @@ def test_votes_sum_to_n_times_k_minus_one(n, rng):
   votes = flare.neighbour_votes(distances + distances.T, 0.5)
   k = max(int(flare.num_neighbours(n, 0.5)), 1)
   assert int(tf.reduce_sum(votes)) == n * (k - 1)
+
+
+FRACTIONS = st.floats(0.01, 1.0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 12), FRACTIONS, st.integers(0, 2), st.integers(0, 2**32 - 1))
+def test_votes_are_bounded_and_sum_up_whatever_the_ties(n, fraction, levels, seed):
+  """Few levels of distance: many exact ties."""
+  distances = np.random.default_rng(seed).integers(0, levels + 1, (n, n)).astype(float)
+  votes = flare.neighbour_votes(distances + distances.T, fraction).numpy()
+  others = max(int(flare.num_neighbours(n, fraction)), 1) - 1
+  assert votes.sum() == n * others
+  assert votes.min() >= 0 and votes.max() <= n - 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 9), FRACTIONS, st.integers(0, 2**32 - 1))
+def test_votes_follow_their_clients(n, fraction, seed):
+  """Distinct distances: nothing hangs on the order of the clients."""
+  rng = np.random.default_rng(seed)
+  distances = np.triu(rng.permutation(n * n).reshape(n, n), 1).astype(float)
+  distances, order = distances + distances.T, rng.permutation(n)
+  votes = flare.neighbour_votes(distances, fraction).numpy()
+  moved = flare.neighbour_votes(distances[np.ix_(order, order)], fraction).numpy()
+  np.testing.assert_array_equal(moved, votes[order])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data(), st.floats(0.25, 8), st.sampled_from(flare.TEMPERATURE_MODES))
+def test_trust_is_a_share_and_follows_its_client(data, temperature, mode):
+  n = data.draw(st.integers(1, 12))
+  votes = data.draw(st_numpy.arrays(np.int32, n, elements=st.integers(0, n - 1)))
+  order = data.draw(st.permutations(range(n)))
+  trust = flare.trust_scores(votes, temperature, mode).numpy()
+  assert trust.sum() == pytest.approx(1, abs=1e-5) and trust.min() >= 0
+  moved = flare.trust_scores(votes[order], temperature, mode).numpy()
+  np.testing.assert_allclose(moved, trust[order], rtol=1e-5)
+  assert (np.diff(trust[np.argsort(votes, kind="stable")]) >= 0).all()
 
 
 def test_two_clients_get_uniform_trust():

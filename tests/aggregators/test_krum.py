@@ -71,6 +71,19 @@ def test_a_huge_update_is_not_picked(rng):
   assert not picked[3] and np.isfinite(krum.aggregate(updates, 1)).all()
 
 
+@pytest.mark.parametrize("huge", [1e25, 3e38])
+def test_distances_beyond_float32_are_infinite(huge, rng):
+  """Two equal huge updates: inf - inf must not become a distance of 0, or NaN."""
+  updates = rng.normal(size=(5, 4)).astype(np.float32)
+  updates[[1, 3]] = huge
+  updates = tf.constant(updates)
+  distances = krum.squared_distances(updates).numpy()
+  assert np.isinf(distances[1, [0, 2, 3, 4]]).all()
+  assert np.isfinite(distances[np.ix_([0, 2, 4], [0, 2, 4])]).all()
+  picked = krum.select(krum.krum_scores(updates, 2), 1).numpy()
+  assert not picked[[1, 3]].any()
+
+
 def test_one_client_is_returned():
   assert krum.aggregate(np.float32([[3, 4]]), 0).numpy().tolist() == [3, 4]
 

@@ -94,8 +94,8 @@ def test_if_all_rows_are_kept_nothing_moves():
 
 def test_if_no_row_is_kept_the_aggregate_is_zero():
   def rule(matrix):
-    aggregate, measured = measuring_rule(matrix)
-    return aggregate + 5.0, measured
+    aggregate, measured = measuring_rule(matrix + 5.0)  # not zero on a row of zeros
+    return aggregate, measured
 
   aggregate, measured = rows.on_kept_rows(np.full(4, False), rule, MATRIX)
   assert aggregate.numpy().tolist() == [0.0, 0.0]

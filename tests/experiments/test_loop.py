@@ -1,4 +1,4 @@
-"""Whole runs: files, repetition, interruption, full disks, dead workers, NaN updates."""
+"""Whole runs: files, repetition, interruption, full disk, dead worker, NaN updates."""
 
 import json
 import logging
@@ -8,14 +8,12 @@ import threading
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.experiments import toy_runs
 from tff_defenses.experiments import federation, loop, records, scoring, trainers
 from tff_defenses.experiments.config import ConfigError
 from tff_defenses.experiments.errors import OutputError
 
-TRAINING_ATTACK = {"attack": "krum_backdoor", "malicious_fraction": 0.34}
 BACKDOOR_KEYS = ("backdoor_accuracy", "backdoor_accuracy_nontarget")
 TARGET_KEYS = (
   "attack_success_rate",
@@ -280,28 +278,14 @@ def test_worker_killed_in_a_round_changes_nothing(
     assert content(result.folder, name) == content(fedavg_run.folder, name)
 
 
-class SendsNaN:
-  """A training attack whose updates are not finite."""
-
-  sees = frozenset({"own_data"})
-
-  def build_craft(self, model, work):
-    del model, work
-
-    def craft(weights, dataset, round_number, honest, benign_mean):
-      del dataset, round_number, benign_mean
-      bad = [tf.fill(tf.shape(u), np.float32(np.nan)) for u in honest]
-      return bad, list(weights.non_trainable)
-
-    return craft
-
-
 @pytest.mark.parametrize("defense", ["fedavg", "krum", "flare"])
 def test_update_that_is_not_finite_is_rejected_and_the_run_goes_on(
   defense, finish, monkeypatch
 ):
-  monkeypatch.setattr(federation, "build_training_attack", lambda *_: SendsNaN())
-  result = finish(defense=defense, **TRAINING_ATTACK, rounds=2)
+  monkeypatch.setattr(
+    federation, "build_training_attack", lambda *_: toy_runs.SendsNaN()
+  )
+  result = finish(**{**toy_runs.FLARE, "defense": defense, "rounds": 2})
   table = result.folder.read("metrics.csv")
   assert table["num_rejected"].tolist() == [1, 1]
   assert np.isfinite(table[["accuracy", "train_loss"]].to_numpy()).all()

@@ -36,6 +36,11 @@ def test_folder_is_made_and_holds_the_config(tmp_path):
   assert not folder.is_complete
 
 
+def test_tilde_is_the_home_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert claim("~/run").path == tmp_path / "run"
+
+
 def test_folder_of_the_same_config_is_taken_up(tmp_path):
   claim(tmp_path)
   claim(tmp_path, seed=1)

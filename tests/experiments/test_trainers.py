@@ -28,6 +28,8 @@ def test_defenses_of_a_comparison_share_one_start(toy, monkeypatch):
 
   monkeypatch.setattr(pretraining, "pretrain", pretrain)
   monkeypatch.setattr(trainers, "_starts", {})
+  for kind in (trainers.GlobalTrainer, trainers.PersonalTrainer):
+    monkeypatch.setattr(kind, "build_process", lambda *_: None)  # takes seconds
   configs = [
     toy(),
     toy(defense="krum"),

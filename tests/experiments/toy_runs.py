@@ -1,5 +1,7 @@
 """Experiments of seconds, for tests of the harness."""
 
+import numpy as np
+
 from tff_defenses.experiments.config import ExperimentConfig
 
 SETTINGS = {
@@ -29,3 +31,20 @@ def toy(output_dir, cache_dir, **changes):
   """A config of three small clients and three rounds, with some settings changed."""
   folders = {"output_dir": str(output_dir), "cache_dir": str(cache_dir)}
   return ExperimentConfig(**{**SETTINGS, **folders, **changes})
+
+
+class SendsNaN:
+  """A training attack whose updates are not finite."""
+
+  sees = frozenset({"own_data"})
+
+  def build_craft(self, model, work):
+    del model, work
+    import tensorflow as tf  # here: the data set tests need none
+
+    def craft(weights, dataset, round_number, honest, benign_mean):
+      del dataset, round_number, benign_mean
+      bad = [tf.fill(tf.shape(u), np.float32(np.nan)) for u in honest]
+      return bad, list(weights.non_trainable)
+
+    return craft

@@ -34,7 +34,8 @@ def draw(result, runtime, folder=None, *, prefix: str = "") -> None:
     plots.mmd_between_clients(
       arrays["mmd"], malicious, folder / f"{prefix}mmd.png", title=title
     )
-  _draw_plrs(result, runtime, folder / f"{prefix}plr.png", title)
+  if hasattr(result.trainer.process, "set_model_weights"):  # a global model
+    _draw_plrs(result, runtime, folder / f"{prefix}plr.png", title)
 
 
 def draw_success(results, path, title) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -56,7 +57,7 @@ def run(
   Args:
     config: Checked first; all faults are reported at once.
     runtime: Runs the federated computations.
-    progress: Show a progress bar (on a terminal only).
+    progress: Show a progress bar; in a log file a line now and then.
     reuse: False: start anew whatever the folder holds of this config.
     round_seconds: Limit of a round; None: no limit.
 
@@ -82,7 +83,8 @@ def run(
     unit="round",
     initial=done,
     total=config.rounds,
-    disable=None if progress else True,
+    disable=not progress,
+    mininterval=0.5 if sys.stderr.isatty() else 30,  # a log wants few lines
   )
   measured = {}
   for round_number in bar:

@@ -30,7 +30,7 @@ def run(
     seed: Of data, models and attacks; the same for all defenses.
     cache_dir: Where client shards lie; None: the user's cache.
   """
-  output = pathlib.Path(output_dir)
+  output = pathlib.Path(output_dir).expanduser()
   rows = []
   for part in presets.QUICK_START:
     results = {}

@@ -47,7 +47,7 @@ class RunFolder:
   """
 
   def __init__(self, folder: str | os.PathLike, config: Mapping[str, Any]):
-    self.path = pathlib.Path(folder)
+    self.path = pathlib.Path(folder).expanduser()
     self._claim(config)
     self._metrics = None
 

@@ -63,14 +63,19 @@ def _fl_plas(given: Mapping[str, Any], *, inner: str = "fedavg", **settings):
   return AGGREGATORS[inner].build(given, **settings)
 
 
-def _krum(given: Mapping[str, Any], **settings):
-  return _load("krum").KrumFactory(given["num_byzantine"], **settings)
+def _krum(given: Mapping[str, Any], *, num_selected: int = 1, **settings):
+  byzantine, clients = given["num_byzantine"], given["num_clients"]
+  if num_selected > clients:
+    raise ValueError(
+      f"KrumFactory: `num_selected` must be at most the {clients} clients of a round, "
+      f"got {num_selected}."
+    )
+  return _load("krum").KrumFactory(byzantine, num_selected, **settings)
 
 
 def _multi_krum(given: Mapping[str, Any], **settings):
-  byzantine, clients = given["num_byzantine"], given["num_clients"]
-  selected = settings.pop("num_selected", max(1, clients - byzantine - 2))
-  return _load("krum").KrumFactory(byzantine, selected, **settings)
+  usual = max(1, given["num_clients"] - given["num_byzantine"] - 2)
+  return _krum(given, **{"num_selected": usual, **settings})
 
 
 def _flare(given: Mapping[str, Any], **settings):

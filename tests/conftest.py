@@ -18,10 +18,12 @@ def runtime():
 
 
 @pytest.fixture(autouse=True)
-def _session_runtime_is_default(request):
-  """Some tests start a worker of their own; the next ones run on the session's."""
-  if "runtime" in request.fixturenames:
-    request.getfixturevalue("runtime").make_default()
+def _its_runtime_is_default(request):
+  """A test runs on the runtime it asked for, whatever ran before it."""
+  for name in ("own_runtime", "runtime"):
+    if name in request.fixturenames:
+      request.getfixturevalue(name).make_default()
+      return
 
 
 @pytest.fixture

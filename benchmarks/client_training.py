@@ -122,12 +122,11 @@ def run_case(case: Case, options) -> None:
     given = (case, spec, shard_set, weights)
     loops = []
     try:
-      for threads, calls in itertools.product(
-        options.intra_op_threads, options.concurrency
+      for intra, inter, calls in itertools.product(
+        options.intra_op_threads, options.inter_op_threads, options.concurrency
       ):
-        loops.append(
-          training_loops.Ours(*given, intra_op_threads=threads, concurrency=calls)
-        )
+        threads = {"intra_op_threads": intra, "inter_op_threads": inter}
+        loops.append(training_loops.Ours(*given, concurrency=calls, **threads))
       # Last made, first run: Keras models of before a graph was built (by TFF) fail.
       raw = [
         training_loops.Raw(*given, one_graph=one_graph) for one_graph in (False, True)
@@ -179,6 +178,14 @@ def _parse_flags():
     default=[None],
     help="threads of one TensorFlow operation in our worker; 0: TensorFlow's choice. "
     "Several values: a worker and a row of the table each (default: the worker's own)",
+  )
+  add(
+    "--inter_op_threads",
+    nargs="+",
+    type=_at_least(0),
+    default=[None],
+    help="operations that run at once in our worker; 0: TensorFlow's choice. Several "
+    "values: as above (default: the worker's own)",
   )
   add(
     "--concurrency",

@@ -24,7 +24,8 @@ class Ours:
     self._runtime = runtime.use_local_worker(**given)
     self._state = self._runtime.call(self._process.initialize)
     worker = self._runtime.worker
-    self.name = f"ours: {worker.concurrency} at once, intra-op {_threads(worker)}"
+    threads = f"{worker.intra_op_threads} x {worker.inter_op_threads}"
+    self.name = f"ours: {worker.concurrency} at once, threads {threads}"
 
   def close(self) -> None:
     self._runtime.close()
@@ -172,7 +173,3 @@ def _read(case, shard_set, path, seed):
 
 def _seed(round_number, client_index):
   return 1000 * round_number + client_index
-
-
-def _threads(worker):
-  return worker.intra_op_threads or "default"

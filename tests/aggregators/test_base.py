@@ -190,4 +190,3 @@ def test_measurements_of_a_stacked_rule_have_types_of_their_own():
   measured = process.next.type_signature.result.measurements.member
   assert measured["weight"].is_identical_to(tff.TensorType(np.float32, [None]))
   assert measured["num_rejected"].is_identical_to(tff.TensorType(np.int32))
-  assert stacking.matrix_type(doubles.UPDATE_TYPE).shape == (None, 7)

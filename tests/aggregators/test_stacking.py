@@ -84,9 +84,27 @@ def test_num_parameters_by_hand():
   assert stacking.num_parameters(large) == 4_900_000_000  # beyond int32
 
 
-def test_matrix_type_has_a_row_a_client():
-  expected = tff.TensorType(np.float32, [None, 7])
-  assert stacking.matrix_type(doubles.UPDATE_TYPE).is_identical_to(expected)
+def test_stack_type_has_a_row_and_an_index_a_client():
+  found = stacking.stack_type(doubles.UPDATE_TYPE)
+  assert found.updates.is_identical_to(tff.TensorType(np.float32, [None, 7]))
+  assert found.client_index.is_identical_to(tff.TensorType(np.int32, [None]))
+
+
+def specs_of(*shapes):
+  return [tf.TensorSpec(shape) for shape in shapes]
+
+
+def test_last_kernel_is_the_last_variable_of_rank_two_and_its_bias():
+  assert stacking.last_kernel(specs_of([4, 3], [3], [3, 2], [2])) == (15, [3, 2], True)
+  assert stacking.last_kernel(specs_of([4, 3], [3], [3, 2])) == (15, [3, 2], False)
+  conv_and_norm = specs_of([3, 3, 1, 8], [8], [8])
+  assert stacking.last_kernel(conv_and_norm) == (0, [3, 3, 1, 8], True)
+  assert stacking.last_kernel(specs_of([2, 2], [3])) == (0, [2, 2], False)
+
+
+def test_last_kernel_without_a_kernel_is_the_last_variable():
+  assert stacking.last_kernel(specs_of([4], [3])) == (4, [1, 3], False)
+  assert stacking.last_kernel(specs_of([])) == (0, [1, 1], False)
 
 
 def test_specs_have_the_structure_of_the_type():
@@ -142,31 +160,37 @@ def stack(values, indices, value_type):
 @pytest.mark.usefixtures("runtime")
 def test_rows_stand_in_the_order_of_the_index():
   found = stack(
-    [doubles.update(x) for x in (3, 1, 2)], [30, -1, 20], doubles.UPDATE_TYPE
+    [doubles.update(x) for x in (3, 1, 2)], [30, 5, 20], doubles.UPDATE_TYPE
   )
-  assert found.shape == (3, 7)
-  assert found[:, 0].tolist() == [1, 2, 3]
+  assert found["updates"].shape == (3, 7)
+  assert found["updates"][:, 0].tolist() == [1, 2, 3]
+  assert found["client_index"].tolist() == [5, 20, 30]
 
 
 @pytest.mark.usefixtures("runtime")
-def test_equal_indices_keep_the_order_of_arrival():
-  found = stack([doubles.update(x) for x in (3, 1, 2)], [0, 0, 0], doubles.UPDATE_TYPE)
-  assert found[:, 0].tolist() == [3, 1, 2]
+@pytest.mark.parametrize(
+  ("index", "expected"), [(0, [0, 0, 0]), (stacking.NO_INDEX, [0, 1, 2])]
+)
+def test_equal_indices_keep_the_order_of_arrival(index, expected):
+  updates = [doubles.update(x) for x in (3, 1, 2)]
+  found = stack(updates, [index] * 3, doubles.UPDATE_TYPE)
+  assert found["updates"][:, 0].tolist() == [3, 1, 2]
+  assert found["client_index"].tolist() == expected
 
 
 @pytest.mark.usefixtures("runtime")
 def test_mixed_floats_are_stacked_in_tff(rng):
   values = [mixed(rng) for _ in range(2)]
   found = stack(values, [0, 1], MIXED_TYPE)
-  for row, value in zip(found, values, strict=True):
+  for row, value in zip(found["updates"], values, strict=True):
     np.testing.assert_array_equal(row, stacking.flatten(value))
 
 
 @pytest.mark.usefixtures("runtime")
-def test_no_info_is_index_zero_and_one_example():
+def test_no_info_is_no_index_and_one_example():
   @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
   def run(values):
     return tff.federated_zip((values, base.no_info()))
 
   for _, info in run([1.0, 2.0]):
-    assert dict(info) == {"client_index": 0, "num_examples": 1.0}
+    assert dict(info) == {"client_index": stacking.NO_INDEX, "num_examples": 1.0}

@@ -120,7 +120,8 @@ def test_given_settings_reach_the_process(tmp_path):
   assert "--max_concurrent_computation_calls=3" in arguments_of(worker.pid)
   assert environment_of(worker.pid)["TF_NUM_INTRAOP_THREADS"] == "2"
   assert repr(worker) == (
-    f"LocalWorker(pid={worker.pid}, concurrency=3, intra_op_threads=2)"
+    f"LocalWorker(pid={worker.pid}, concurrency=3, intra_op_threads=2, "
+    "inter_op_threads=0)"
   )
   worker.stop()
   assert (tmp_path / "log").exists()
@@ -215,6 +216,7 @@ def test_binary_that_is_not_executable_raises_with_the_remedy(tmp_path):
     {"num_cores": 0},
     {"concurrency": 0},
     {"intra_op_threads": -1},
+    {"inter_op_threads": -1},
     {"start_seconds": 0},
   ],
 )

@@ -88,29 +88,46 @@ class StackedFactory(PlainFactory):
   """Base of the plain rules that look at all updates of a round at once.
 
   A subclass implements `_rule` on the matrix of finite updates; stacking, client order,
-  the removal of non-finite updates and the way back to the structure happen here.
+  the removal of non-finite updates and the way back to the structure happen here. A
+  rule that remembers something from round to round implements `_initial_state` and
+  `_step` instead.
   """
 
-  @abc.abstractmethod
   def _rule(self, updates: tf.Tensor, specs) -> tuple[tf.Tensor, rows.Measurements]:
     """The rule: [k, d] float32 -> ([d] float32, measurements with `weight` [k]).
 
     `specs` is the list of `tf.TensorSpec` that lie side by side in a row.
     """
+    raise NotImplementedError
+
+  def _initial_state(self, specs):
+    """What the rule remembers before the first round: a structure of tensors."""
+    del specs
+    return ()
+
+  def _step(self, state, updates: tf.Tensor, client_index: tf.Tensor, specs):
+    """One round: (state, [k, d], [k] int32) -> (new state, [d], measurements).
+
+    If no update is finite it sees one row of zeros, which must leave the memory of
+    clients as it is.
+    """
+    del client_index
+    return (state, *self._rule(updates, specs))
 
   def create_informed(self, value_type: tff.Type) -> tff.templates.MeasuredProcess:
     stacking.check_value_type(type(self).__name__, value_type)
     specs = stacking.tensor_specs(value_type)
+    leaves = tf.nest.flatten(specs)
+    init_fn = _initializer(functools.partial(self._initial_state, leaves))
+    state_type = init_fn.type_signature.result.member
 
-    @tff.tensorflow.computation(stacking.matrix_type(value_type))
-    def run_rule(updates):
-      rule = functools.partial(self._rule, specs=tf.nest.flatten(specs))
-      row, measurements = rows.on_kept_rows(rows.finite_rows(updates), rule, updates)
-      return stacking.unflatten(row, specs), measurements
-
-    @tff.federated_computation
-    def init_fn():
-      return tff.federated_value((), tff.SERVER)
+    @tff.tensorflow.computation(state_type, stacking.stack_type(value_type))
+    def run_rule(state, stack):
+      step = _Remembering(functools.partial(self._step, specs=leaves), state)
+      keep = rows.finite_rows(stack["updates"])
+      parts = stack["updates"], stack["client_index"]
+      row, measurements = rows.on_kept_rows(keep, step, *parts)
+      return step.state, stacking.unflatten(row, specs), measurements
 
     @tff.federated_computation(
       init_fn.type_signature.result,
@@ -118,9 +135,9 @@ class StackedFactory(PlainFactory):
       tff.FederatedType(INFO_TYPE, tff.CLIENTS),
     )
     def next_fn(state, updates, info):
-      stacked = stacking.federated_stack(updates, info, value_type)
-      result, measurements = tff.federated_map(run_rule, stacked)
-      return tff.templates.MeasuredProcessOutput(state, result, measurements)
+      stack = stacking.federated_stack(updates, info, value_type)
+      output = tff.federated_map(run_rule, (state, stack))
+      return tff.templates.MeasuredProcessOutput(*output)
 
     return measured_process(init_fn, next_fn)
 
@@ -128,10 +145,11 @@ class StackedFactory(PlainFactory):
 class StackedModelAwareFactory(ModelAwareFactory):
   """Base of the model-aware rules that look at all updates of a round at once.
 
-  A subclass implements `_server_step`; it sees all rows, non-finite ones included.
+  A subclass implements `_server_step`; it sees all rows, non-finite ones included. A
+  rule that remembers something from round to round implements `_initial_state` and
+  `_step` instead.
   """
 
-  @abc.abstractmethod
   def _server_step(
     self, weights: tf.Tensor, updates: tf.Tensor, specs
   ) -> tuple[tf.Tensor, rows.Measurements]:
@@ -139,20 +157,31 @@ class StackedModelAwareFactory(ModelAwareFactory):
 
     `specs` is the structure of `tf.TensorSpec` that a row was flattened from.
     """
+    raise NotImplementedError
+
+  def _initial_state(self, specs):
+    """What the rule remembers before the first round: a structure of tensors."""
+    del specs
+    return ()
+
+  def _step(self, state, weights: tf.Tensor, updates: tf.Tensor, specs):
+    """One round: (state, [d], [n, d]) -> (new state, [d], measurements)."""
+    return (state, *self._server_step(weights, updates, specs))
 
   def create_unified(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
     stacking.check_value_type(type(self).__name__, weights_type)
     specs = stacking.tensor_specs(weights_type)
+    init_fn = _initializer(functools.partial(self._initial_state, specs))
+    state_type = init_fn.type_signature.result.member
 
-    @tff.tensorflow.computation(weights_type, stacking.matrix_type(weights_type))
-    def run_rule(weights, updates):
+    @tff.tensorflow.computation(
+      state_type, weights_type, stacking.stack_type(weights_type)
+    )
+    def run_rule(state, weights, stack):
       flat = stacking.flatten(weights)
-      row, measurements = self._server_step(flat, updates, specs)
-      return stacking.unflatten(row, specs), measurements
-
-    @tff.federated_computation
-    def init_fn():
-      return tff.federated_value((), tff.SERVER)
+      output = self._step(state, flat, stack["updates"], specs)
+      new_state, row, measurements = output
+      return new_state, stacking.unflatten(row, specs), measurements
 
     @tff.federated_computation(
       init_fn.type_signature.result,
@@ -161,11 +190,33 @@ class StackedModelAwareFactory(ModelAwareFactory):
       tff.FederatedType(INFO_TYPE, tff.CLIENTS),
     )
     def next_fn(state, global_weights, updates, info):
-      stacked = stacking.federated_stack(updates, info, weights_type)
-      result, measurements = tff.federated_map(run_rule, (global_weights, stacked))
-      return tff.templates.MeasuredProcessOutput(state, result, measurements)
+      stack = stacking.federated_stack(updates, info, weights_type)
+      output = tff.federated_map(run_rule, (state, global_weights, stack))
+      return tff.templates.MeasuredProcessOutput(*output)
 
     return measured_process(init_fn, next_fn)
+
+
+class _Remembering:
+  """A rule for `rows.on_kept_rows` whose new state can be asked for afterwards."""
+
+  def __init__(self, step, state):
+    self._step = step
+    self.state = state
+
+  def __call__(self, updates, client_index):
+    self.state, row, measurements = self._step(self.state, updates, client_index)
+    return row, measurements
+
+
+def _initializer(initial_state) -> tff.Computation:
+  """-> state@SERVER; `initial_state` makes the tensors, or () for none."""
+  with tf.Graph().as_default():
+    is_empty = not tf.nest.flatten(initial_state())
+  if is_empty:
+    return tff.federated_computation(lambda: tff.federated_value((), tff.SERVER))
+  make = tff.tensorflow.computation(initial_state)
+  return tff.federated_computation(lambda: tff.federated_eval(make, tff.SERVER))
 
 
 def measured_process(initialize, next_fn) -> tff.templates.MeasuredProcess:
@@ -174,11 +225,11 @@ def measured_process(initialize, next_fn) -> tff.templates.MeasuredProcess:
 
 
 def no_info():
-  """{INFO_TYPE}@CLIENTS that tells nothing: index 0 and one example everywhere."""
+  """{INFO_TYPE}@CLIENTS that tells nothing: no index, one example everywhere."""
 
   @tff.tensorflow.computation
   def info():
-    return collections.OrderedDict(client_index=np.int32(0), num_examples=1.0)
+    return collections.OrderedDict(client_index=np.int32(stacking.NO_INDEX), num_examples=1.0)
 
   return tff.federated_eval(info, tff.CLIENTS)
 

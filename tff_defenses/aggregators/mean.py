@@ -64,8 +64,11 @@ class FiniteMeanFactory(base.PlainFactory):
       rejected = tf.cast(~finite, tf.float32)
       return clean, weight, collections.OrderedDict(row=[weight, rejected])
 
-    @tff.tensorflow.computation(tff.TensorType(np.float32, [None, 2]))
-    def measure(table):
+    table_type = collections.OrderedDict(row=tff.TensorType(np.float32, [2]))
+
+    @tff.tensorflow.computation(stacking.stack_type(tff.to_type(table_type)))
+    def measure(stack):
+      table = stack["updates"]
       total = tf.reduce_sum(table[:, 0])
       return collections.OrderedDict(
         weight=tf.math.divide_no_nan(table[:, 0], total),
@@ -81,8 +84,8 @@ class FiniteMeanFactory(base.PlainFactory):
       shielded = tff.federated_map(shield, (updates, info))
       output = mean.next(state, shielded[0], shielded[1])
       row_type = shielded[2].type_signature.member
-      table = stacking.federated_stack(shielded[2], info, row_type)
-      measurements = tff.federated_map(measure, table)
+      stack = stacking.federated_stack(shielded[2], info, row_type)
+      measurements = tff.federated_map(measure, stack)
       return tff.templates.MeasuredProcessOutput(
         output.state, output.result, measurements
       )

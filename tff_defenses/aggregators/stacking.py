@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+NO_INDEX = -1  # of clients whose index is not known; see `federated_stack`
+
 
 def check_value_type(who: str, value_type: tff.Type) -> None:
   """Checks that a type can be laid out as one row of floats.
@@ -69,9 +71,38 @@ def unflatten(row: tf.Tensor, specs):
   return tf.nest.pack_sequence_as(specs, tensors)
 
 
-def matrix_type(value_type: tff.Type) -> tff.TensorType:
-  """The type of the stack of n updates, [n, d] float32."""
-  return tff.TensorType(np.float32, [None, num_parameters(value_type)])
+def last_kernel(specs) -> tuple[int, list[int], bool]:
+  """Where the last layer's kernel lies in a row, and whether its bias follows it.
+
+  The kernel is the last variable of rank 2 or more, the classifier's in any model whose
+  output layer comes last; a variable of rank 1 behind it is its bias.
+
+  Args:
+    specs: `tf.TensorSpec`s of the variables, in order.
+
+  Returns:
+    (first column of the kernel, its shape, whether a bias of as many numbers as the
+    kernel has outputs follows). Without a kernel: the last variable, as [1, size].
+  """
+  leaves = tf.nest.flatten(specs)
+  sizes = [leaf.shape.num_elements() for leaf in leaves]
+  ranked = [k for k, leaf in enumerate(leaves) if leaf.shape.rank >= 2]
+  if not ranked:
+    return sum(sizes[:-1]), [1, sizes[-1]], False
+  last = ranked[-1]
+  shape = leaves[last].shape.as_list()
+  has_bias = last + 1 < len(leaves) and sizes[last + 1] == shape[-1]
+  return sum(sizes[:last]), shape, has_bias
+
+
+def stack_type(value_type: tff.Type) -> tff.StructWithPythonType:
+  """The type of the stack of n updates: [n, d] float32 and client indices [n] int32."""
+  return tff.to_type(
+    collections.OrderedDict(
+      updates=tff.TensorType(np.float32, [None, num_parameters(value_type)]),
+      client_index=tff.TensorType(np.int32, [None]),
+    )
+  )
 
 
 def federated_stack(updates, info, value_type: tff.Type):
@@ -80,37 +111,32 @@ def federated_stack(updates, info, value_type: tff.Type):
   Args:
     updates: {U}@CLIENTS.
     info: Structures with `client_index`, @CLIENTS; equal indices keep the order of
-      arrival.
+      arrival. Where it is `NO_INDEX`, the place in the stack becomes the index.
     value_type: U.
 
   Returns:
-    [n, d] float32 at SERVER, rows sorted by client index.
+    A structure of `stack_type`, @SERVER; rows sorted by client index.
   """
 
   @tff.tensorflow.computation(value_type, info.type_signature.member)
   def to_row(update, info):
     index = info["client_index"]
-    return _rows(flatten(update)[tf.newaxis], index[tf.newaxis])
+    return _stack(flatten(update)[tf.newaxis], index[tf.newaxis])
 
   rows = tff.federated_map(to_row, (updates, info))
-  return _sorted_rows(rows, num_parameters(value_type))
+  return _sorted_rows(rows, stack_type(value_type))
 
 
-def _sorted_rows(rows, num_columns: int):
+def _sorted_rows(rows, block_type):
   """Concatenates one-row blocks from the clients and sorts them by client index."""
-  block_type = tff.to_type(
-    collections.OrderedDict(
-      rows=tff.TensorType(np.float32, [None, num_columns]),
-      index=tff.TensorType(np.int32, [None]),
-    )
-  )
+  num_columns = block_type.updates.shape[1]
 
   @tff.tensorflow.computation
   def zero():
     # The placeholders keep the first dimension unknown, as the declared type wants it.
     keep = tf.compat.v1.placeholder_with_default
     empty = keep(tf.zeros([0, num_columns]), [None, num_columns])
-    return _rows(empty, keep(tf.zeros([0], tf.int32), [None]))
+    return _stack(empty, keep(tf.zeros([0], tf.int32), [None]))
 
   @tff.tensorflow.computation(block_type, rows.type_signature.member)
   def accumulate(block, row):
@@ -127,20 +153,21 @@ def _sorted_rows(rows, num_columns: int):
   return tff.federated_aggregate(rows, zero(), accumulate, merge, report)
 
 
-def _rows(rows, index):
-  return collections.OrderedDict(rows=rows, index=index)
+def _stack(updates, client_index):
+  return collections.OrderedDict(updates=updates, client_index=client_index)
 
 
 def _concat(left, right):
-  return _rows(
-    tf.concat([left["rows"], right["rows"]], axis=0),
-    tf.concat([left["index"], right["index"]], axis=0),
-  )
+  return _stack(*[tf.concat([left[name], right[name]], axis=0) for name in left])
 
 
-def _sort(block) -> tf.Tensor:
+def _sort(block):
   """Sorts rows by client index; the matrix is copied only if it must be."""
-  order = tf.argsort(block["index"], stable=True)
-  in_order = tf.reduce_all(tf.equal(order, tf.range(tf.shape(order)[0])))
-  rows = block["rows"]
-  return tf.cond(in_order, lambda: rows, lambda: tf.gather(rows, order))
+  index = block["client_index"]
+  order = tf.argsort(index, stable=True)
+  places = tf.range(tf.shape(order)[0])
+  in_order = tf.reduce_all(tf.equal(order, places))
+  rows = block["updates"]
+  updates = tf.cond(in_order, lambda: rows, lambda: tf.gather(rows, order))
+  index = tf.gather(index, order)
+  return _stack(updates, tf.where(tf.equal(index, NO_INDEX), places, index))

@@ -158,11 +158,12 @@ def combine_statistics(old, new, info, measurements):
   if not tff.structure.flatten(value_type):
     return old
   specs = stacking.tensor_specs(value_type)
-  stacked = stacking.federated_stack(new, info, value_type)
+  stack = stacking.federated_stack(new, info, value_type)
   measured = measurements.type_signature.member
 
-  @tff.tensorflow.computation(value_type, stacking.matrix_type(value_type), measured)
-  def combine(old, stacked, measured):
+  @tff.tensorflow.computation(value_type, stacking.stack_type(value_type), measured)
+  def combine(old, stack, measured):
+    stacked = stack["updates"]
     finite = tf.cast(rows.finite_rows(stacked), tf.float32)
     weight = finite * client_weights(measured, finite)
     clean = tf.where(finite[:, tf.newaxis] > 0, stacked, 0.0)
@@ -170,7 +171,7 @@ def combine_statistics(old, new, info, measurements):
     mean = tf.linalg.matvec(clean, weight, transpose_a=True) / total
     return stacking.unflatten(tf.where(total > 0, mean, stacking.flatten(old)), specs)
 
-  return tff.federated_map(combine, (old, stacked, measurements))
+  return tff.federated_map(combine, (old, stack, measurements))
 
 
 def client_weights(measured, default):

@@ -51,6 +51,8 @@ class LocalWorker:
       TensorFlow. Ours: 2, a fixed number, since the last bits of a client's result
       depend on it. On two cores the median round took 0.78 to 0.94 of the time it took
       with 1 (cifar_cnn, four runs of `benchmarks/client_training.py`).
+    inter_op_threads: operations of all clients that run at once, >= 0; 0 leaves the
+      choice to TensorFlow, one a core.
     log_path: file the worker's output is appended to, and kept. Default: a temporary
       file without a name, gone with the last process that has it open.
     start_seconds: limit of the start, > 0; it takes about one second.
@@ -66,6 +68,7 @@ class LocalWorker:
     num_cores: int | None = None,
     concurrency: int | None = None,
     intra_op_threads: int = 2,
+    inter_op_threads: int = 0,
     log_path: str | os.PathLike | None = None,
     start_seconds: float = 30,
     binary: str | os.PathLike | None = None,
@@ -73,6 +76,7 @@ class LocalWorker:
     self.num_cores = usable_cores() if num_cores is None else num_cores
     self.concurrency = self.num_cores if concurrency is None else concurrency
     self.intra_op_threads = intra_op_threads
+    self.inter_op_threads = inter_op_threads
     self.log_path = None if log_path is None else pathlib.Path(log_path)
     self.start_seconds = start_seconds
     self.binary = worker_binary() if binary is None else pathlib.Path(binary)
@@ -87,7 +91,8 @@ class LocalWorker:
   def __repr__(self) -> str:
     return (
       f"LocalWorker(pid={self.pid}, concurrency={self.concurrency}, "
-      f"intra_op_threads={self.intra_op_threads})"
+      f"intra_op_threads={self.intra_op_threads}, "
+      f"inter_op_threads={self.inter_op_threads})"
     )
 
   def start(self) -> None:
@@ -205,7 +210,8 @@ class LocalWorker:
     return not self.is_alive
 
   def _check_settings(self) -> None:
-    least = {"num_cores": 1, "concurrency": 1, "intra_op_threads": 0}
+    threads = {"intra_op_threads": 0, "inter_op_threads": 0}
+    least = {"num_cores": 1, "concurrency": 1, **threads}
     for name, minimum in least.items():
       value = getattr(self, name)
       if not isinstance(value, int) or value < minimum:
@@ -240,6 +246,7 @@ class LocalWorker:
     environment = dict(os.environ)
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors
     environment["TF_NUM_INTRAOP_THREADS"] = str(self.intra_op_threads)
+    environment["TF_NUM_INTEROP_THREADS"] = str(self.inter_op_threads)
     command = [
       str(self.binary),
       f"--port={self.address.rpartition(':')[2]}",

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests import doubles
-from tff_defenses.aggregators import base, flare, krum, mean, stacking
+from tff_defenses.aggregators import base, flare, krum, mean
 
 THETA = doubles.update(10)
 

@@ -229,7 +229,8 @@ def no_info():
 
   @tff.tensorflow.computation
   def info():
-    return collections.OrderedDict(client_index=np.int32(stacking.NO_INDEX), num_examples=1.0)
+    index = np.int32(stacking.NO_INDEX)
+    return collections.OrderedDict(client_index=index, num_examples=1.0)
 
   return tff.federated_eval(info, tff.CLIENTS)
 

@@ -79,6 +79,26 @@ def test_result_is_where_fed_avg_starts():
     np.testing.assert_array_equal(a, b)
 
 
+def start_of(**settings):
+  process = fed_avg.build_fed_avg(MODEL_FN, SGD, **settings)
+  return process.initialize().global_model_weights.trainable
+
+
+def test_fed_avg_pretrains_on_the_auxiliary_data_by_default():
+  found = start_of(auxiliary_data=(IMAGES, LABELS), local_epochs=2)
+  assert_close(found, pretrain(batch_size=32).trainable)
+
+
+def test_fed_avg_starts_untrained_where_that_is_switched_off():
+  found = start_of(auxiliary_data=(IMAGES, LABELS), pretrain_on_aux=False)
+  assert_close(found, doubles.tiny_keras().get_weights())
+
+
+def test_as_many_labels_as_images():
+  with pytest.raises(ValueError, match="pretrain: `images` and `labels`.* 5 and 4"):
+    pretraining.pretrain(MODEL_FN, IMAGES, LABELS[:4], SGD, epochs=1)
+
+
 @pytest.mark.parametrize("epochs", [0, -1, 1.5])
 def test_bad_epochs_raise_with_their_name(epochs):
   with pytest.raises(ValueError, match="pretrain: `epochs`.* got"):

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_defenses.aggregators import base, mean, rows
-from tff_defenses.learning import client_work, server_work
+from tff_defenses.learning import client_work, pretraining, server_work
 from tff_defenses.learning.client_input import ClientInputs
 
 
@@ -23,6 +23,8 @@ def build_fed_avg(
   training_attack=None,
   attack_dataset_computation: tff.Computation | None = None,
   initial_weights: tff.learning.models.ModelWeights | None = None,
+  auxiliary_data: tuple[np.ndarray, np.ndarray] | None = None,
+  pretrain_on_aux: bool = True,
 ) -> tff.learning.templates.LearningProcess:
   """Builds a learning process around an aggregation factory.
 
@@ -44,8 +46,11 @@ def build_fed_avg(
       malicious (`is_malicious`).
     attack_dataset_computation: Like `dataset_computation`, for the attack's own passes
       over the data; None: the same one.
-    initial_weights: What the first round starts from, for example from
-      `learning.pretraining`; None: what `model_fn` makes.
+    initial_weights: What the first round starts from; None: what `model_fn` makes.
+    auxiliary_data: FLARE's D, (images [m, H, W, C] in 0..255, labels [m]). If given,
+      `initialize` trains those weights on D first (FLARE Sec. 5.2), `local_epochs`
+      times, with the client optimizer.
+    pretrain_on_aux: False: `auxiliary_data` is not trained on.
 
   Returns:
     A `LearningProcess`. `next` takes the state and a list of client inputs; its metrics
@@ -59,6 +64,14 @@ def build_fed_avg(
   factory = mean.FiniteMeanFactory() if aggregator is None else aggregator
   inputs = ClientInputs(model_fn, dataset_computation)
   weights = initial_weights or client_work.initial_weights(model_fn)
+  if auxiliary_data is not None and pretrain_on_aux:
+    weights = pretraining.build_pretraining(
+      model_fn,
+      *auxiliary_data,
+      client_optimizer,
+      epochs=local_epochs,
+      initial_weights=weights,
+    )
   weights_type = tff.learning.models.weights_type_from_model(model_fn)
   process = base.unify(factory, weights_type.trainable)
   init_fn = server_work.initial_state(process, weights, weights_type)

@@ -39,9 +39,36 @@ def pretrain(
     `ModelWeights` of arrays, for `initial_weights` of `build_fed_avg`.
 
   Raises:
-    ValueError: `epochs` is no whole number >= 1.
+    ValueError: `epochs` is no whole number >= 1, or images and labels differ in number.
   """
+  return build_pretraining(
+    model_fn,
+    images,
+    labels,
+    optimizer,
+    epochs=epochs,
+    batch_size=batch_size,
+    initial_weights=initial_weights,
+  )()
+
+
+def build_pretraining(
+  model_fn: Callable,
+  images: np.ndarray,
+  labels: np.ndarray,
+  optimizer: tff.learning.optimizers.Optimizer,
+  *,
+  epochs: int,
+  batch_size: int = 32,
+  initial_weights: tff.learning.models.ModelWeights | None = None,
+) -> tff.Computation:
+  """Builds what `pretrain` runs, of the same arguments: -> `ModelWeights`."""
   checks.check_at_least("pretrain", "epochs", "passes over D", epochs, 1)
+  if len(images) != len(labels) or not len(images):
+    raise ValueError(
+      "pretrain: `images` and `labels` (D) must be as many, and one at least, got "
+      f"{len(images)} and {len(labels)}. Give every image its label."
+    )
   data = collections.OrderedDict(
     x=np.asarray(images, np.float32), y=np.asarray(labels, np.int32)
   )
@@ -57,6 +84,6 @@ def pretrain(
       tf.nest.map_structure(tf.constant, start), dataset, tf.constant(1)
     )
     trainable = [w - u for w, u in zip(start.trainable, update, strict=True)]
-    return tff.learning.models.ModelWeights(trainable, statistics)
+    return tff.learning.models.ModelWeights(trainable, list(statistics))
 
-  return train_on_aux()
+  return train_on_aux

@@ -25,7 +25,8 @@ def initial_state(process, weights, weights_type) -> tff.Computation:
 
   Args:
     process: The aggregation process.
-    weights: `ModelWeights` of arrays that the first round starts from.
+    weights: `ModelWeights` of arrays that the first round starts from, or a computation
+      that makes them.
     weights_type: Their TFF type.
 
   Returns:
@@ -35,6 +36,8 @@ def initial_state(process, weights, weights_type) -> tff.Computation:
 
   @tff.tensorflow.computation
   def first_weights():
+    if isinstance(weights, tff.Computation):
+      return weights()
     return tf.nest.map_structure(tf.constant, weights)
 
   if not weights_type.is_assignable_from(first_weights.type_signature.result):

@@ -6,16 +6,31 @@ used, so that command lines and tables need not wait for TensorFlow Federated.
 
 import importlib
 
+_AGGREGATORS = {  # module -> names
+  "base": ("ModelAwareFactory", "track_global_weights"),
+  "bucketing": ("BucketingFactory",),
+  "bulyan": ("BulyanFactory",),
+  "flame": ("FlameFactory",),
+  "flare": ("FlareFactory",),
+  "fltrust": ("FLTrustFactory",),
+  "foolsgold": ("FoolsGoldFactory",),
+  "geometric_median": ("GeometricMedianFactory",),
+  "krum": ("KrumFactory",),
+  "lfighter": ("LFighterFactory",),
+  "mean": ("FiniteMeanFactory",),
+  "median": ("CoordinateMedianFactory",),
+  "nearest_neighbour_mixing": ("NearestNeighbourMixingFactory",),
+  "norm_clipping": ("NormClippingFactory",),
+  "partial": ("PartialAggregationFactory",),
+  "rsa": ("RsaFactory",),
+  "trimmed_mean": ("TrimmedMeanFactory",),
+}
 _WHERE = {
   "AGGREGATORS": "tff_defenses.aggregators",
-  "FiniteMeanFactory": "tff_defenses.aggregators.mean",
-  "FlareFactory": "tff_defenses.aggregators.flare",
-  "KrumFactory": "tff_defenses.aggregators.krum",
-  "ModelAwareFactory": "tff_defenses.aggregators.base",
-  "PartialAggregationFactory": "tff_defenses.aggregators.partial",
   "build_fed_avg": "tff_defenses.learning.fed_avg",
   "build_fl_plas": "tff_defenses.learning.fl_plas",
-  "track_global_weights": "tff_defenses.aggregators.base",
+  "build_root_update_fn": "tff_defenses.learning.root_training",
+  **{n: f"tff_defenses.aggregators.{m}" for m, ns in _AGGREGATORS.items() for n in ns},
 }
 _SUBPACKAGES = ("aggregators", "experiments", "learning", "runtime")
 

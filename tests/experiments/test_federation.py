@@ -98,8 +98,15 @@ def test_reduced_data_are_as_few_as_asked_for(build):
 def test_auxiliary_images_are_of_the_class_and_in_no_shard(build):
   fed = build(aux_class=3, aux_size=5, max_train_images=None)
   assert fed.held_out.aux_labels.tolist() == [3] * 5
-  assert len(fed.held_out.train_images) == 4000 - 5
-  assert sum(fed.shards.num_examples) == 3995 // 3 * 3
+  left = 4000 - 5 - 10 * 10  # FLTrust's root data are held out as well
+  assert len(fed.held_out.train_images) == left
+  assert sum(fed.shards.num_examples) == left // 3 * 3
+
+
+def test_root_data_are_held_out_for_every_defense(build):
+  for defense in ("fltrust", "fedavg"):
+    held = build(defense=defense, root_per_class=2).held_out
+    assert held.root_labels.tolist() == [c for c in range(10) for _ in range(2)]
 
 
 def test_backdoor_images_come_only_with_a_data_attack(build):

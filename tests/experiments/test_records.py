@@ -123,6 +123,7 @@ def test_client_rows_take_trust_for_the_weight():
     "malicious": [False, True],
     "weight": [0.75, 0.0],
     "selected": [True, False],
+    "flagged": [False, True],
     "votes": [2, 0],
   }
 

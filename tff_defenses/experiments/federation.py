@@ -21,7 +21,7 @@ class Federation:
   Attributes:
     shards: Files of the clients' images, poisoned ones included.
     malicious: [num_clients] bool.
-    held_out: The server's auxiliary data.
+    held_out: The server's auxiliary and root data.
     test_images, test_labels: Clean images to score, uint8 and int32.
     backdoor_images: The same with the trigger, or None.
     backdoor_target: The trigger's label, or None.
@@ -63,6 +63,7 @@ def build(config: config_lib.ExperimentConfig) -> Federation:
     dataset,
     aux_class=config.aux_class,
     aux_size=config.aux_size,
+    root_per_class=config.root_per_class,
     aux_source=config.aux_source,
   )
   chosen = _subset(len(held.train_labels), config.max_train_images, config.seed)

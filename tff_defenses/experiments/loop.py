@@ -10,8 +10,15 @@ from typing import Any
 import numpy as np
 import tqdm
 
+from tff_defenses import aggregators
 from tff_defenses import runtime as runtime_lib
-from tff_defenses.experiments import checkpoint, federation, records, trainers
+from tff_defenses.experiments import (
+  checkpoint,
+  detection,
+  federation,
+  records,
+  trainers,
+)
 from tff_defenses.experiments.config import ExperimentConfig, attacks_kind
 
 _logger = logging.getLogger(__name__)
@@ -72,6 +79,7 @@ def run(
   if reuse and folder.is_complete:
     _logger.info("%s is complete; nothing to run.", folder.path)
     return RunResult(config, folder, folder.read_summary())
+  _warn_outside_assumption(config)
   trainer = trainers.build(config, federation.build(config))
   checkpoints = checkpoint.Checkpoints(folder.path / "checkpoint", fresh=not reuse)
   states = trainer.start(runtime)
@@ -119,6 +127,21 @@ def describe(config: ExperimentConfig) -> dict[str, Any]:
   }
 
 
+def _warn_outside_assumption(config):
+  """Says once if the round holds more malicious clients than the rule can stand."""
+  spec = aggregators.AGGREGATORS[config.defense]
+  clients, malicious = config.num_drawn, config.num_malicious_drawn
+  if not spec.assumption.holds(clients, malicious):
+    _logger.warning(
+      "%s is used outside its assumption (%s): %d of the %d clients of a round are "
+      "malicious.",
+      config.defense,
+      spec.assumption,
+      malicious,
+      clients,
+    )
+
+
 def _run_round(config, runtime, trainer, states, round_number, folder, round_seconds):
   """One round: new states, its row of metrics, the aggregator's measurements."""
   begun = time.monotonic()
@@ -136,9 +159,9 @@ def _run_round(config, runtime, trainer, states, round_number, folder, round_sec
     row = {**trainer.score(states), **row}
   row["num_rejected"] = rejected
   row.update(_numbers(measured))
-  clients = records.client_rows(
-    round_number, drawn, trainer.federation.malicious, measured
-  )
+  malicious = trainer.federation.malicious
+  row.update(detection.scores(measured, malicious[drawn]))
+  clients = records.client_rows(round_number, drawn, malicious, measured)
   timing = {
     "seconds_training": float(metrics["clients"]["seconds_training"]),
     "seconds_aggregation": float(metrics["clients"]["seconds_aggregation"]),

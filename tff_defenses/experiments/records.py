@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tff_defenses.experiments import detection
 from tff_defenses.experiments.errors import OutputError, writing
 
 SUMMARY_KEYS = (
@@ -32,7 +33,15 @@ SUMMARY_KEYS = (
   "seed",
   "config_hash",
 )
-CLIENT_COLUMNS = ("round", "client_index", "malicious", "weight", "selected", "votes")
+CLIENT_COLUMNS = (
+  "round",
+  "client_index",
+  "malicious",
+  "weight",
+  "selected",
+  "flagged",
+  "votes",
+)
 
 
 class RunFolder:
@@ -142,16 +151,15 @@ def client_rows(
   measurements: Mapping[str, Any],
 ) -> pd.DataFrame:
   """One row a client of the round, with `CLIENT_COLUMNS`; blank: not measured."""
-  weight = measurements.get("weight", measurements.get("trust"))
-  selected = measurements.get("selected")
-  if selected is None and weight is not None:
-    selected = np.asarray(weight) > 0
+  weight = detection.client_weights(measurements)
+  selected, flagged = detection.selected(measurements), detection.flagged(measurements)
   columns = {
     "round": round_number,
     "client_index": list(drawn),
     "malicious": malicious[list(drawn)],
     "weight": np.nan if weight is None else weight,
     "selected": np.nan if selected is None else selected,
+    "flagged": np.nan if flagged is None else flagged,
     "votes": measurements.get("votes", np.nan),
   }
   return pd.DataFrame(columns)[list(CLIENT_COLUMNS)]

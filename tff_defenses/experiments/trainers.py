@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow_federated as tff
 
 from models import split
@@ -13,7 +14,14 @@ from tff_defenses.experiments import federation as federation_lib
 from tff_defenses.experiments import scoring, shards
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.federation import Federation
-from tff_defenses.learning import client_work, fed_avg, fl_plas, optimizers, pretraining
+from tff_defenses.learning import (
+  client_work,
+  fed_avg,
+  fl_plas,
+  optimizers,
+  pretraining,
+  root_training,
+)
 from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE
 from tff_defenses.learning.evaluation import Evaluator
 
@@ -119,9 +127,24 @@ class GlobalTrainer:
       "num_clients": self.config.num_drawn,
     }
     defense, settings = self.config.defense, self.config.defense_settings
+    given["root_data"] = self._build_root_update_fn()
     builder = aggregators.AGGREGATORS[defense].build
     return federation_lib.call_builder(
       "defense_settings", defense, builder, given, **settings
+    )
+
+  def _build_root_update_fn(self):
+    """FLTrust's training of the server, on images that no client has."""
+    config, held = self.config, self.federation.held_out
+    # They lie class by class; a pass in that order would end with the last class.
+    order = np.random.default_rng([config.seed, 4]).permutation(len(held.root_labels))
+    return root_training.build_root_update_fn(
+      self.model_fn,
+      held.root_images[order],
+      held.root_labels[order],
+      self._build_optimizer(),
+      epochs=config.root_epochs or config.local_epochs,
+      batch_size=config.batch_size,
     )
 
   def _read_shard(self, epochs: int) -> tff.Computation:

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_defenses.aggregators import row_blocks
+
 NO_INDEX = -1  # of clients whose index is not known; see `federated_stack`
 
 
@@ -124,31 +126,34 @@ def federated_stack(updates, info, value_type: tff.Type):
     return _stack(flatten(update)[tf.newaxis], index[tf.newaxis])
 
   rows = tff.federated_map(to_row, (updates, info))
-  return _sorted_rows(rows, stack_type(value_type))
+  return _collect(rows, stack_type(value_type))
 
 
-def _sorted_rows(rows, block_type):
-  """Concatenates one-row blocks from the clients and sorts them by client index."""
-  num_columns = block_type.updates.shape[1]
+def _collect(rows, rows_type):
+  """Brings one-row blocks to the server and sorts them by client index."""
+  num_columns = rows_type.updates.shape[1]
 
   @tff.tensorflow.computation
   def zero():
-    # The placeholders keep the first dimension unknown, as the declared type wants it.
-    keep = tf.compat.v1.placeholder_with_default
-    empty = keep(tf.zeros([0, num_columns]), [None, num_columns])
-    return _stack(empty, keep(tf.zeros([0], tf.int32), [None]))
+    no_index = tf.compat.v1.placeholder_with_default(tf.zeros([0], tf.int32), [None])
+    return _stack(row_blocks.empty(num_columns), no_index)
 
-  @tff.tensorflow.computation(block_type, rows.type_signature.member)
-  def accumulate(block, row):
-    return _concat(block, row)
+  collected_type = zero.type_signature.result
 
-  @tff.tensorflow.computation(block_type, block_type)
+  @tff.tensorflow.computation(collected_type, rows.type_signature.member)
+  def accumulate(collected, row):
+    updates = row_blocks.push(collected["updates"], row["updates"])
+    return _stack(updates, _append(collected, row))
+
+  @tff.tensorflow.computation(collected_type, collected_type)
   def merge(left, right):
-    return _concat(left, right)
+    updates = row_blocks.join(left["updates"], right["updates"])
+    return _stack(updates, _append(left, right))
 
-  @tff.tensorflow.computation(block_type)
-  def report(block):
-    return _sort(block)
+  @tff.tensorflow.computation(collected_type)
+  def report(collected):
+    matrix = row_blocks.to_matrix(collected["updates"])
+    return _sort(matrix, collected["client_index"])
 
   return tff.federated_aggregate(rows, zero(), accumulate, merge, report)
 
@@ -157,17 +162,15 @@ def _stack(updates, client_index):
   return collections.OrderedDict(updates=updates, client_index=client_index)
 
 
-def _concat(left, right):
-  return _stack(*[tf.concat([left[name], right[name]], axis=0) for name in left])
+def _append(left, right):
+  return tf.concat([left["client_index"], right["client_index"]], axis=0)
 
 
-def _sort(block):
+def _sort(rows, index):
   """Sorts rows by client index; the matrix is copied only if it must be."""
-  index = block["client_index"]
   order = tf.argsort(index, stable=True)
   places = tf.range(tf.shape(order)[0])
   in_order = tf.reduce_all(tf.equal(order, places))
-  rows = block["updates"]
   updates = tf.cond(in_order, lambda: rows, lambda: tf.gather(rows, order))
   index = tf.gather(index, order)
   return _stack(updates, tf.where(tf.equal(index, NO_INDEX), places, index))

@@ -13,22 +13,31 @@ import tensorflow as tf
 from tff_defenses.aggregators import base, checks
 
 VARIANTS = ("paper", "authors")
+_FAR = 0.1  # ours: such distances lose one digit of float32 at most
 
 
 def squared_distances(updates: tf.Tensor) -> tf.Tensor:
   """Pairwise squared L2 distances; [n, d] -> [n, n], zero diagonal.
 
-  From one Gram matrix. The rows are first moved by the row of median norm: the
-  differences of near-equal updates would otherwise drown in the rounding of their
-  norms, and an outlier cannot be that row while most updates are honest. Distances too
-  large for float32 are infinite.
+  From one Gram matrix. Where rows are much closer to each other than to zero, their
+  differences would drown in the rounding of their norms; then a second Gram matrix is
+  made, seen from the row of median norm, which an outlier cannot be while most updates
+  are honest. Distances too large for float32 are infinite.
   """
-  norms = tf.reduce_sum(updates**2, axis=1)
-  middle = tf.argsort(norms, stable=True)[(tf.shape(norms)[0] - 1) // 2]
-  moved = updates - updates[middle]
-  squares = tf.reduce_sum(moved**2, axis=1)
-  gram = tf.linalg.matmul(moved, moved, transpose_b=True)
-  distances = squares[:, tf.newaxis] + squares - 2.0 * gram
+  gram = tf.linalg.matmul(updates, updates, transpose_b=True)
+  norms = tf.linalg.diag_part(gram)
+  sums = norms[:, tf.newaxis] + norms
+  distances = sums - 2.0 * gram
+  is_far = tf.linalg.set_diag(distances >= _FAR * sums, tf.fill(tf.shape(norms), True))
+
+  def seen_from_the_middle():
+    middle = tf.argsort(norms, stable=True)[(tf.shape(norms)[0] - 1) // 2]
+    moved = updates - updates[middle]
+    gram = tf.linalg.matmul(moved, moved, transpose_b=True)
+    squares = tf.linalg.diag_part(gram)
+    return squares[:, tf.newaxis] + squares - 2.0 * gram
+
+  distances = tf.cond(tf.reduce_all(is_far), lambda: distances, seen_from_the_middle)
   distances = tf.where(tf.math.is_nan(distances), np.inf, tf.maximum(distances, 0.0))
   return tf.linalg.set_diag(distances, tf.zeros_like(norms))
 

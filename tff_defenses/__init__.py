@@ -10,6 +10,7 @@ _AGGREGATORS = {  # module -> names
   "base": ("ModelAwareFactory", "track_global_weights"),
   "bucketing": ("BucketingFactory",),
   "bulyan": ("BulyanFactory",),
+  "centered_clipping": ("CenteredClippingFactory",),
   "flame": ("FlameFactory",),
   "flare": ("FlareFactory",),
   "fltrust": ("FLTrustFactory",),

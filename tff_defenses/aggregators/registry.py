@@ -198,6 +198,16 @@ _SPECS = (
     "mean of the updates clipped to a norm (NDC)",
   ),
   _spec(
+    "centered_clipping",
+    _plain("centered_clipping", "CenteredClippingFactory"),
+    "",
+    "Karimireddy et al. 2021",
+    "centered clipping",
+    MAJORITY,
+    _ODD,
+    "mean of steps of bounded length from the last result",
+  ),
+  _spec(
     "geometric_median",
     _plain("geometric_median", "GeometricMedianFactory"),
     "",

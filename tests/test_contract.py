@@ -88,6 +88,14 @@ def unified(name, partial=False):
   return base.unify(factory, weights_type())
 
 
+def as_values(updates):
+  """Rows [n, d] as structures of the model's trainable weights."""
+  specs = stacking.tensor_specs(weights_type())
+  return [
+    [x.numpy() for x in stacking.unflatten(np.float32(row), specs)] for row in updates
+  ]
+
+
 def promises(name, promise):
   return promise in td.AGGREGATORS[name].promises
 
@@ -95,10 +103,7 @@ def promises(name, promise):
 def run(name, updates, indices=None, partial=False):
   """One round; `updates` [n, d]. Returns (row [d], output)."""
   process = unified(name, partial)
-  specs = stacking.tensor_specs(weights_type())
-  values = [
-    [x.numpy() for x in stacking.unflatten(np.float32(row), specs)] for row in updates
-  ]
+  values = as_values(updates)
   indices = range(len(updates)) if indices is None else indices
   infos = [collections.OrderedDict(client_index=i, num_examples=1.0) for i in indices]
   output = process.next(process.initialize(), theta(), values, infos)
@@ -356,6 +361,21 @@ def run_rounds(process, clients):
     output = process.next(state, clients)
     state = output.state
   return doubles.flat(state.global_model_weights.trainable), output
+
+
+@in_tff
+@each_aggregator
+def test_inside_tffs_clipping_and_zeroing(name):
+  """Neither touches these updates, so the result is the rule's own."""
+  factory = build(name)
+  if isinstance(factory, base.ModelAwareFactory):
+    factory = td.track_global_weights(factory, theta())
+  zeroing = tff.aggregators.zeroing_factory(1e6, factory)
+  process = tff.aggregators.clipping_factory(1e6, zeroing).create(weights_type())
+  updates = honest_updates()
+  output = process.next(process.initialize(), as_values(updates))
+  row, _ = run(name, updates)
+  np.testing.assert_allclose(doubles.flat(output.result), row, rtol=1e-5, atol=1e-6)
 
 
 @in_tff

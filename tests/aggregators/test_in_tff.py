@@ -203,3 +203,32 @@ def test_errors_name_what_is_wrong():
     tracked.create(doubles.UPDATE_TYPE)
   with pytest.raises(TypeError, match="aggregator"):
     base.unify("krum", doubles.UPDATE_TYPE)
+
+
+def test_the_mean_takes_another_sum():
+  """(1 + 2 + 6 + 1) / 3: the sum that adds one was used."""
+  factory = mean.FiniteMeanFactory(sum_factory=doubles.AddOneFactory())
+  output = doubles.run_plain(factory, [doubles.update(x) for x in (1, 2, 6)])
+  np.testing.assert_allclose(doubles.flat(output.result), [10 / 3] * 7, rtol=1e-6)
+
+
+def test_the_mean_is_built_around_a_secure_sum():
+  """Built only: TFF 0.87's worker has no secure sum; other TFF runtimes do."""
+  secure = tff.aggregators.SecureSumFactory(8.0)
+  process = mean.FiniteMeanFactory(sum_factory=secure).create(doubles.UPDATE_TYPE)
+  result_type = process.next.type_signature.result.result.member
+  assert result_type.is_identical_to(doubles.UPDATE_TYPE)
+
+
+def test_the_mean_takes_no_other_thing_for_a_sum():
+  with pytest.raises(TypeError, match="FiniteMeanFactory: `sum_factory` must be an"):
+    mean.FiniteMeanFactory(sum_factory=tff.aggregators.MeanFactory())
+
+
+def test_a_private_mean_inside_partial_aggregation():
+  private = tff.aggregators.DifferentiallyPrivateFactory.gaussian_fixed(
+    noise_multiplier=0.0, clients_per_round=2.0, clip=100.0
+  )
+  factory = partial.PartialAggregationFactory(private, [True, False])
+  output = doubles.run_plain(factory, [doubles.update(x) for x in (1, 3)])
+  np.testing.assert_allclose(doubles.flat(output.result), [2] * 4 + [0] * 3, rtol=1e-5)

@@ -39,22 +39,35 @@ class FiniteMeanFactory(base.PlainFactory):
   Args:
     weighting: "uniform" (both papers' code) or "examples" (n_i / n; FL-PLAS
       Algorithm 1). Inside plain TFF the numbers of examples are unknown and equal.
+    sum_factory: how the updates are summed: None: TFF's plain sum, or another factory
+      for sums. A mean is the only rule here that can do with a sum; all others look at
+      the single updates. (TFF 0.87's worker cannot run
+      `tff.aggregators.SecureSumFactory`; a runtime with secure sums is needed.)
   Raises:
-    ValueError: an unknown weighting. TypeError (in create): U holds a non-float.
+    ValueError: an unknown weighting. TypeError: `sum_factory` is no unweighted
+      factory; in create: U holds a non-float.
   Deviations: none.
   """
 
   weighting: str = "uniform"
+  _: dataclasses.KW_ONLY
+  sum_factory: tff.aggregators.UnweightedAggregationFactory | None = None
 
   def __post_init__(self):
-    checks.check_choice("FiniteMeanFactory", "weighting", self.weighting, WEIGHTINGS)
+    who, plain = "FiniteMeanFactory", tff.aggregators.UnweightedAggregationFactory
+    checks.check_choice(who, "weighting", self.weighting, WEIGHTINGS)
+    if not isinstance(self.sum_factory, plain | None):
+      raise TypeError(
+        f"{who}: `sum_factory` must be an unweighted TFF factory, got "
+        f"{type(self.sum_factory).__name__}. For example tff.aggregators.SumFactory()."
+      )
 
   def create_informed(self, value_type: tff.Type) -> tff.templates.MeasuredProcess:
     stacking.check_value_type("FiniteMeanFactory", value_type)
     uniform = self.weighting == "uniform"
-    mean = tff.aggregators.MeanFactory(no_nan_division=True).create(
-      value_type, tff.TensorType(np.float32)
-    )
+    mean = tff.aggregators.MeanFactory(
+      value_sum_factory=self.sum_factory, no_nan_division=True
+    ).create(value_type, tff.TensorType(np.float32))
 
     @tff.tensorflow.computation(value_type, base.INFO_TYPE)
     def shield(update, info):

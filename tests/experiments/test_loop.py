@@ -99,6 +99,53 @@ def test_clients_file_has_a_row_for_each_drawn_client(fl_plas_run):
     assert rows["weight"].sum() == pytest.approx(1)
 
 
+def test_detection_is_scored_every_round_from_the_weights_of_clients(flare_run):
+  metrics, clients = (flare_run.folder.read(f"{n}.csv") for n in ("metrics", "clients"))
+  for row in metrics.itertuples():
+    of_round = clients[clients["round"] == row.round]
+    flagged, malicious = of_round["flagged"], of_round["malicious"]
+    assert flagged.tolist() == (of_round["weight"] < 1 / 3 - 1e-6).tolist()
+    assert row.detection_recall == flagged[malicious].mean()
+    benign = of_round["weight"][~malicious].to_numpy()
+    worst = of_round["weight"][malicious].item()
+    wins = (worst < benign) + (worst == benign) / 2
+    assert row.detection_auc == pytest.approx(wins.mean())
+
+
+def test_without_malicious_clients_nothing_is_detected(tmp_path, shard_cache, runtime):
+  config = toy_runs.toy(tmp_path, shard_cache, rounds=1)
+  table = loop.run(config, runtime).folder.read("metrics.csv")
+  assert not [name for name in table if name.startswith("detection")]
+
+
+@pytest.mark.parametrize(
+  ("defense", "sentence"),
+  [
+    ("krum", "krum is used outside its assumption (n >= 2f + 3): 4 of the 10 clients"),
+    ("fedavg", "fedavg is used outside its assumption (all clients honest): 4 of"),
+    ("bulyan", "bulyan is used outside its assumption (n >= 4f + 3): 4 of the 10"),
+  ],
+)
+def test_a_rule_outside_its_assumption_says_so_once(
+  defense, sentence, tmp_path, caplog, monkeypatch
+):
+  settings = {"attack": "trigger", "num_clients": 10, "malicious_fraction": 0.4}
+  config = toy_runs.toy(tmp_path, tmp_path, defense=defense, **settings)
+  monkeypatch.setattr(trainers, "build", lambda *_: 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    loop.run(config, None)
+  assert len(caplog.messages) == 1 and sentence in caplog.messages[0]
+
+
+def test_a_rule_inside_its_assumption_says_nothing(tmp_path, caplog, monkeypatch):
+  settings = {"attack": "trigger", "num_clients": 10, "malicious_fraction": 0.1}
+  config = toy_runs.toy(tmp_path, tmp_path, defense="krum", **settings)
+  monkeypatch.setattr(trainers, "build", lambda *_: 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    loop.run(config, None)
+  assert caplog.messages == []
+
+
 def test_what_does_not_apply_is_null_and_the_rest_is_a_share(fedavg_run, flare_run):
   for result, given, absent in (
     (fedavg_run, BACKDOOR_KEYS, TARGET_KEYS),

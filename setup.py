@@ -13,6 +13,7 @@ setup(
       "models.*",
     ]
   ),
+  package_data={"attacks.data": ["*.json"]},
   py_modules=["run_experiments"],
   install_requires=[
     "tensorflow-federated==0.87.0",

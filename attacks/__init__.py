@@ -5,58 +5,14 @@ References: Wang et al. (FLARE, ASIA CCS 2022), Sec. 7.1; FL-PLAS, Sec. 6.1.
 Reading `ATTACKS` imports no TensorFlow: `spec.build` imports its attack when called.
 """
 
-import dataclasses
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["ATTACKS", "KINDS", "SIGHTS", "AttackSpec"]
+from attacks.spec import KINDS, NEEDS, SIGHTS, AttackSpec
 
-# What an attack changes: a client's data, how it trains, or the update it sends.
-KINDS = ("data", "training", "update")
-# What an attack may be shown.
-SIGHTS = frozenset({"own_data", "own_training", "benign_updates", "aggregator"})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AttackSpec:
-  """What is known of an attack without building it.
-
-  Attributes:
-    name: key in `ATTACKS`.
-    kind: one of `KINDS`.
-    build: `build(**settings)` -> the attack; settings are those of its module.
-    sees: threat model, a subset of `SIGHTS`. Where an attack has several forms: what
-      the default form sees.
-    paper: "FLARE" or "FL-PLAS".
-    anchor: place in the paper.
-    summary: one line for lists and tables.
-
-  Raises:
-    ValueError: `kind` or `sees` holds an unknown word.
-  """
-
-  name: str
-  kind: str
-  build: Callable[..., Any]
-  sees: frozenset[str]
-  paper: str
-  anchor: str
-  summary: str
-
-  def __post_init__(self):
-    if self.kind not in KINDS:
-      raise ValueError(
-        f"AttackSpec {self.name}: `kind` must be one of {', '.join(KINDS)}, "
-        f"got {self.kind!r}. Choose by what the attack changes."
-      )
-    object.__setattr__(self, "sees", frozenset(self.sees))
-    if not self.sees <= SIGHTS:
-      raise ValueError(
-        f"AttackSpec {self.name}: `sees` must be among {', '.join(sorted(SIGHTS))}, "
-        f"got {', '.join(sorted(self.sees - SIGHTS))}. The harness shows nothing else."
-      )
+__all__ = ["ATTACKS", "KINDS", "NEEDS", "SIGHTS", "AttackSpec"]
 
 
 def _build(module: str, function: str, **settings):
@@ -67,6 +23,20 @@ def _builder(module: str, function: str) -> Callable[..., Any]:
   return functools.partial(_build, module, function)
 
 
+def _data_attack_setting(settings: Mapping[str, Any]) -> tuple[str, dict]:
+  """What the settings `data_attack` and `data_settings` name; a trigger by default."""
+  name = settings.get("data_attack", "trigger")
+  return name, dict(settings.get("data_settings", {}))
+
+
+def _trigger_on_tests_alone(settings: Mapping[str, Any]) -> tuple[str, dict]:
+  """The attack's own trigger, which its clients' data do not carry."""
+  own = ("pattern", "target_label", "value")
+  return "trigger", {"fraction": 0.0, **{n: settings[n] for n in own if n in settings}}
+
+
+_TARGETS = frozenset({"images", "labels", "benign_epochs"})
+
 ATTACKS: dict[str, AttackSpec] = {
   "trigger": AttackSpec(
     name="trigger",
@@ -76,6 +46,45 @@ ATTACKS: dict[str, AttackSpec] = {
     paper="FL-PLAS",
     anchor="FL-PLAS Sec. 6.1, Tables 4(a), 5(a)",
     summary="a fixed pattern on part of the images, relabelled as the target",
+    suited=_builder("data.trigger", "suited_settings"),
+  ),
+  "semantic": AttackSpec(
+    name="semantic",
+    kind="data",
+    build=_builder("data.semantic", "SemanticAttack"),
+    sees=frozenset({"own_data"}),
+    paper="FL-PLAS",
+    anchor="FL-PLAS Sec. 6.1, Tables 4(b), 5(b)",
+    summary="CIFAR-10's green cars called birds, no pixel changed",
+  ),
+  "edge_case": AttackSpec(
+    name="edge_case",
+    kind="data",
+    build=_builder("data.edge_case", "EdgeCaseAttack"),
+    sees=frozenset({"own_data"}),
+    paper="FL-PLAS",
+    anchor="FL-PLAS Sec. 6.1, Tables 4(b), 5(b)",
+    summary="Southwest's aeroplanes called trucks; needs the images in --data_dir",
+  ),
+  "label_flip": AttackSpec(
+    name="label_flip",
+    kind="data",
+    build=_builder("data.label_flip", "LabelFlipAttack"),
+    sees=frozenset({"own_data"}),
+    paper="Tolpegin et al. 2020",
+    anchor="label flipping",
+    summary="one class called another, or y called c - 1 - y",
+    suited=_builder("data.label_flip", "suited_settings"),
+  ),
+  "distributed_trigger": AttackSpec(
+    name="distributed_trigger",
+    kind="data",
+    build=_builder("data.distributed_trigger", "DistributedTriggerAttack"),
+    sees=frozenset({"own_data"}),
+    paper="Xie et al. 2020",
+    anchor="DBA",
+    summary="a trigger in four parts, each malicious client paints one",
+    suited=_builder("data.distributed_trigger", "suited_settings"),
   ),
   "krum_backdoor": AttackSpec(
     name="krum_backdoor",
@@ -85,6 +94,7 @@ ATTACKS: dict[str, AttackSpec] = {
     paper="FLARE",
     anchor="FLARE Eq. (7), Table 3",
     summary="trains a backdoor while staying near the benign mean, to be Krum's choice",
+    needs=_TARGETS,
   ),
   "coomed_backdoor": AttackSpec(
     name="coomed_backdoor",
@@ -95,5 +105,125 @@ ATTACKS: dict[str, AttackSpec] = {
     paper="FLARE",
     anchor="FLARE Sec. 7.1, Table 3",
     summary="trains on the targeted inputs alone, against the coordinate median",
+    needs=_TARGETS,
+  ),
+  "plr_matching": AttackSpec(
+    name="plr_matching",
+    kind="training",
+    build=_builder("training.plr_matching", "PlrMatchingAttack"),
+    sees=frozenset({"own_data", "own_training", "benign_updates", "aggregator"}),
+    paper="FLARE",
+    anchor="FLARE Eq. (9)-(10), Sec. 7.4, Fig. 12",
+    summary="krum_backdoor that also keeps its representations near the benign mean's",
+    needs=_TARGETS | {"model_fn"},
+  ),
+  "scaling": AttackSpec(
+    name="scaling",
+    kind="training",
+    build=_builder("training.scaling", "ScalingAttack"),
+    sees=frozenset({"own_data", "own_training"}),
+    paper="Bagdasaryan et al. 2020",
+    anchor="Eq. (3)-(4)",
+    summary="poisoned training, scaled up until it replaces the model",
+    needs=frozenset({"num_clients", "num_malicious"}),
+    data_attack=_data_attack_setting,
+    works_on_shared_layers=True,
+  ),
+  "projected": AttackSpec(
+    name="projected",
+    kind="training",
+    build=_builder("training.projected", "ProjectedAttack"),
+    sees=frozenset({"own_data", "own_training"}),
+    paper="Wang et al. 2020",
+    anchor="PGD attack",
+    summary="poisoned training that stays within a ball around the global model",
+    data_attack=_data_attack_setting,
+    works_on_shared_layers=True,
+  ),
+  "feature_backdoor": AttackSpec(
+    name="feature_backdoor",
+    kind="training",
+    build=_builder("training.feature_backdoor", "FeatureBackdoorAttack"),
+    sees=frozenset({"own_data", "own_training"}),
+    paper="ours",
+    anchor="against FL-PLAS Sec. 5",
+    summary="makes the shared features of triggered images those of the target class",
+    suited=_builder("data.trigger", "suited_settings"),
+    needs=frozenset({"model_fn"}),
+    data_attack=_trigger_on_tests_alone,
+    works_on_shared_layers=True,
+  ),
+  "fang_krum": AttackSpec(
+    name="fang_krum",
+    kind="update",
+    build=_builder("updates.fang_krum", "FangKrumAttack"),
+    sees=frozenset({"benign_updates", "aggregator"}),
+    paper="FLARE",
+    anchor="FLARE Eq. (8), Sec. 7.2, Table 4",
+    summary="the longest step backwards that Krum still picks",
+    needs=frozenset({"rule", "shapes"}),
+  ),
+  "fang_trimmed_mean": AttackSpec(
+    name="fang_trimmed_mean",
+    kind="update",
+    build=_builder("updates.fang_trimmed_mean", "FangTrimmedMeanAttack"),
+    sees=frozenset({"benign_updates"}),
+    paper="FLARE",
+    anchor="FLARE Sec. 7.2, Table 4",
+    summary="weights just beyond the benign ones, on the wrong side",
+  ),
+  "little_is_enough": AttackSpec(
+    name="little_is_enough",
+    kind="update",
+    build=_builder("updates.little_is_enough", "LittleIsEnoughAttack"),
+    sees=frozenset({"benign_updates"}),
+    paper="Baruch et al. 2019",
+    anchor="a little is enough",
+    summary="the benign mean, shifted within the benign spread",
+  ),
+  "inner_product": AttackSpec(
+    name="inner_product",
+    kind="update",
+    build=_builder("updates.inner_product", "InnerProductAttack"),
+    sees=frozenset({"benign_updates"}),
+    paper="Xie et al. 2019",
+    anchor="inner-product manipulation",
+    summary="the benign mean, reversed",
+  ),
+  "min_max": AttackSpec(
+    name="min_max",
+    kind="update",
+    build=_builder("updates.min_max", "MinMaxAttack"),
+    sees=frozenset({"benign_updates"}),
+    paper="Shejwalkar and Houmansadr 2021",
+    anchor="Eq. (8)",
+    summary="as far from the benign mean as the two farthest benign updates are apart",
+  ),
+  "min_sum": AttackSpec(
+    name="min_sum",
+    kind="update",
+    build=_builder("updates.min_max", "MinSumAttack"),
+    sees=frozenset({"benign_updates"}),
+    paper="Shejwalkar and Houmansadr 2021",
+    anchor="Eq. (9)",
+    summary="min_max with sums of squared distances",
+  ),
+  "sign_flip": AttackSpec(
+    name="sign_flip",
+    kind="update",
+    build=_builder("updates.sign_flip", "SignFlipAttack"),
+    sees=frozenset({"own_training"}),
+    paper="Li et al. 2019",
+    anchor="sign-flipping attack",
+    summary="the opposite of the client's own honest update",
+  ),
+  "gaussian": AttackSpec(
+    name="gaussian",
+    kind="update",
+    build=_builder("updates.gaussian", "GaussianAttack"),
+    sees=frozenset({"own_training"}),
+    paper="Blanchard et al. 2017",
+    anchor="Gaussian attack",
+    summary="noise instead of the update, or on top of it",
   ),
 }

@@ -28,6 +28,7 @@ class PureForward:
     constants: placeholder name -> value, for tensors the model's layers hold.
     output: tensor name of the layer's output, [m, o].
     width: o.
+    num_classes: logits of the whole model.
     names, shapes: of the trainable variables.
     moving_statistics: initial values of the non-trainable variables.
     image_shape: (height, width, channels).
@@ -38,6 +39,7 @@ class PureForward:
   constants: dict[str, np.ndarray]
   output: str
   width: int
+  num_classes: int
   names: tuple[str, ...]
   shapes: tuple[tuple[int, ...], ...]
   moving_statistics: tuple[np.ndarray, ...]
@@ -93,6 +95,7 @@ def _trace_eagerly(keras_fn, layer) -> PureForward:
     constants=constants,
     output=output.name,
     width=int(np.prod(tap.output_shape[1:])),
+    num_classes=model.output_shape[-1],
     names=tuple(v.name for v in model.trainable_variables),
     shapes=tuple(tuple(v.shape.as_list()) for v in model.trainable_variables),
     moving_statistics=tuple(v.numpy() for v in model.non_trainable_variables),

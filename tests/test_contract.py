@@ -1,8 +1,6 @@
 """What holds for every defense of the list, whatever its method."""
 
-import collections
 import dataclasses
-import functools
 import inspect
 import re
 import sys
@@ -12,127 +10,24 @@ import pytest
 import tensorflow_federated as tff
 
 import tff_defenses as td
-from models import split
-from tests import doubles
-from tff_defenses.aggregators import NEEDS, PROMISES, AggregatorSpec, base, stacking
+from tests.contract import (
+  NUM_CLIENTS,
+  TELLS_CLIENTS_APART,
+  assert_within,
+  build,
+  documented_measurements,
+  each_aggregator,
+  each_that_does_not,
+  each_that_promises,
+  honest_updates,
+  in_tff,
+  promises,
+  run,
+  unified,
+  weights_type,
+)
+from tff_defenses.aggregators import NEEDS, PROMISES, AggregatorSpec
 from tff_defenses.aggregators.spec import MAJORITY
-from tff_defenses.learning import client_work
-
-NUM_CLIENTS = 6
-MODEL_FN = split.make_model_fn(doubles.tiny_keras)
-AUX_IMAGES, _ = doubles.tiny_images(99, size=5)
-ROOT_DATA = doubles.tiny_images(98)
-SGD = tff.learning.optimizers.build_sgdm(0.1)
-GIVEN = {
-  "num_byzantine": 1,
-  "num_clients": NUM_CLIENTS,
-  "auxiliary_data": AUX_IMAGES,
-  "model_fn": MODEL_FN,
-  "root_data": td.build_root_update_fn(
-    MODEL_FN, *doubles.tiny_images(98), SGD, epochs=1
-  ),
-}
-SHARED = [True, True, False, False]  # the tiny model's penultimate layer
-
-# Inside partial aggregation the last layer is another one for them.
-LOOKS_AT_LAST_LAYER = ("foolsgold", "lfighter")
-
-# Who a client is decides in these, not only what it sends.
-TELLS_CLIENTS_APART = {
-  "bucketing": "random buckets are drawn by client index",
-  "bulyan": "the last picks always tie, and the lowest index wins",
-}
-
-# What stands beside a need in `given`, see `AggregatorSpec`.
-COMPANIONS = {"num_byzantine": "num_clients", "auxiliary_data": "model_fn"}
-
-each_aggregator = pytest.mark.parametrize("name", td.AGGREGATORS)
-
-
-def each_that_promises(promise):
-  names = [name for name, spec in td.AGGREGATORS.items() if promise in spec.promises]
-  return pytest.mark.parametrize("name", names)
-
-
-def each_that_does_not(promise):
-  names = [n for n, spec in td.AGGREGATORS.items() if promise not in spec.promises]
-  return pytest.mark.parametrize("name", names)
-
-
-in_tff = pytest.mark.usefixtures("runtime")
-
-
-def build(name):
-  """The entry's factory, given what it needs and nothing else."""
-  spec = td.AGGREGATORS[name]
-  names = {*spec.needs, *(COMPANIONS[n] for n in spec.needs if n in COMPANIONS)}
-  return spec.build({key: value for key, value in GIVEN.items() if key in names})
-
-
-@functools.cache
-def theta():
-  return client_work.initial_weights(MODEL_FN).trainable
-
-
-@functools.cache
-def weights_type():
-  return tff.learning.models.weights_type_from_model(MODEL_FN).trainable
-
-
-@functools.cache
-def unified(name, partial=False):
-  """The entry as a process of one and the same form; compiled once."""
-  factory = build(name)
-  if partial:
-    factory = td.PartialAggregationFactory(factory, SHARED)
-  return base.unify(factory, weights_type())
-
-
-def as_values(updates):
-  """Rows [n, d] as structures of the model's trainable weights."""
-  specs = stacking.tensor_specs(weights_type())
-  return [
-    [x.numpy() for x in stacking.unflatten(np.float32(row), specs)] for row in updates
-  ]
-
-
-def promises(name, promise):
-  return promise in td.AGGREGATORS[name].promises
-
-
-def run(name, updates, indices=None, partial=False):
-  """One round; `updates` [n, d]. Returns (row [d], output)."""
-  process = unified(name, partial)
-  values = as_values(updates)
-  indices = range(len(updates)) if indices is None else indices
-  infos = [collections.OrderedDict(client_index=i, num_examples=1.0) for i in indices]
-  output = process.next(process.initialize(), theta(), values, infos)
-  return doubles.flat(output.result), output
-
-
-def honest_updates(seed=0, clients=NUM_CLIENTS):
-  size = stacking.num_parameters(weights_type())
-  rng = np.random.default_rng(seed)
-  return (0.3 + 0.1 * rng.normal(size=(clients, size))).astype(np.float32)
-
-
-def assert_within(row, honest):
-  """Each number lies between the smallest and the largest honest one."""
-  assert np.isfinite(row).all()
-  assert (row >= honest.min(axis=0) - 1e-5).all()
-  assert (row <= honest.max(axis=0) + 1e-5).all()
-
-
-def documented_measurements(factory):
-  """Names in the paragraph "Measurements:" of a class docstring."""
-  text = inspect.getdoc(type(factory))
-  paragraph = re.search(r"^Measurements: (.*?)^\w+:", text, re.M | re.S).group(1)
-  names = {part.split()[0] for part in paragraph.split(";")}
-  if hasattr(factory, "inner"):  # a wrapper passes on what `inner` measured
-    names = names - {"those", "num_rejected_mixed"} | documented_measurements(
-      factory.inner
-    )
-  return names
 
 
 @each_aggregator
@@ -307,93 +202,3 @@ def test_odd_rules_flip_with_their_updates(name):
   row, _ = run(name, updates)
   flipped, _ = run(name, -updates)
   np.testing.assert_allclose(flipped, -row, rtol=1e-5)
-
-
-@in_tff
-@each_aggregator
-def test_inside_partial_aggregation(name):
-  process = unified(name, partial=True)
-  result = process.next.type_signature.result.result
-  assert result.member.is_identical_to(weights_type())
-  updates = honest_updates()
-  sizes = [int(np.prod(leaf.shape)) for leaf in weights_type()]
-  shared = np.repeat(SHARED, sizes)
-  row, output = run(name, updates, partial=True)
-  assert (row[~shared] == 0.0).all() and np.isfinite(row).all()
-  if promises(name, "returns_equal_clients"):
-    assert_within(row[shared], updates[:, shared])
-  assert set(output.measurements) == documented_measurements(build(name))
-  if name not in LOOKS_AT_LAST_LAYER:
-    zeroed, _ = run(name, np.where(shared, updates, 0))
-    np.testing.assert_allclose(row[shared], zeroed[shared], rtol=1e-5, atol=1e-6)
-
-
-def client_data(seed):
-  return doubles.image_dataset(*doubles.tiny_images(seed))
-
-
-def tffs_fed_avg(aggregator):
-  optimizers = (SGD, tff.learning.optimizers.build_sgdm(1.0))
-  return tff.learning.algorithms.build_unweighted_fed_avg(
-    MODEL_FN, *optimizers, model_aggregator=aggregator
-  )
-
-
-@functools.cache
-def plugged_in(name):
-  """TFF's process around the entry: model-aware ones keep a copy of the weights."""
-  factory = build(name)
-  if isinstance(factory, base.ModelAwareFactory):
-    factory = td.track_global_weights(factory, theta())
-  return tffs_fed_avg(factory)
-
-
-@functools.cache
-def two_rounds_of_the_mean():
-  """Global weights after two rounds of TFF's own unweighted mean, equal clients."""
-  process = tffs_fed_avg(tff.aggregators.UnweightedMeanFactory())
-  return run_rounds(process, [client_data(0)] * 4)[0]
-
-
-def run_rounds(process, clients):
-  state = process.initialize()
-  for _ in range(2):
-    output = process.next(state, clients)
-    state = output.state
-  return doubles.flat(state.global_model_weights.trainable), output
-
-
-@in_tff
-@each_aggregator
-def test_inside_tffs_clipping_and_zeroing(name):
-  """Neither touches these updates, so the result is the rule's own."""
-  factory = build(name)
-  if isinstance(factory, base.ModelAwareFactory):
-    factory = td.track_global_weights(factory, theta())
-  zeroing = tff.aggregators.zeroing_factory(1e6, factory)
-  process = tff.aggregators.clipping_factory(1e6, zeroing).create(weights_type())
-  updates = honest_updates()
-  output = process.next(process.initialize(), as_values(updates))
-  row, _ = run(name, updates)
-  np.testing.assert_allclose(doubles.flat(output.result), row, rtol=1e-5, atol=1e-6)
-
-
-@in_tff
-@each_that_promises("returns_equal_clients")
-def test_in_tffs_own_fed_avg_equal_clients_train_as_under_the_mean(name):
-  found, _ = run_rounds(plugged_in(name), [client_data(0)] * 4)
-  np.testing.assert_allclose(found, two_rounds_of_the_mean(), rtol=1e-5, atol=1e-6)
-  assert np.any(found != doubles.flat(theta()))
-
-
-@in_tff
-@each_aggregator
-def test_in_tffs_own_fed_avg_with_different_clients(name):
-  clients = [client_data(seed) for seed in range(NUM_CLIENTS)]
-  found, output = run_rounds(plugged_in(name), clients)
-  assert np.isfinite(found).all() and np.any(found != doubles.flat(theta()))
-  measured = output.metrics["aggregator"]
-  assert set(measured) == documented_measurements(build(name))
-  if isinstance(build(name), base.ModelAwareFactory):
-    tracked = doubles.flat(output.state.aggregator[1])
-    np.testing.assert_array_equal(tracked, found)

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from attacks import ATTACKS
-from attacks.data import trigger
+from attacks.data import distributed_trigger, trigger
 from models import ALL_SHARED, MODELS, inputs, split
 from tests import doubles
 from tff_defenses.experiments.dataset_specs import DATASETS
@@ -26,14 +26,47 @@ def same(one, two):
   return len(one) == len(two) and all(map(np.array_equal, one, two))
 
 
+# Settings that fit `tiny_images`; the attacks' own are made for real data.
+SETTINGS = {
+  "trigger": {"pattern": trigger.square(1), "target_label": 1, "fraction": 0.5},
+  "label_flip": {"source_class": 1, "target_class": 0},
+  "distributed_trigger": {
+    "layout": distributed_trigger.Layout((trigger.square(1),), 0.5),
+    "target_label": 1,
+  },
+  "feature_backdoor": {"pattern": trigger.square(1), "target_label": 1},
+}
+# These look for certain images of CIFAR-10: see their own tests.
+NEEDS_ITS_IMAGES = ("semantic", "edge_case")
+OFFERED = {
+  "images": TARGETS,
+  "labels": TARGET_LABELS,
+  "benign_epochs": 1,
+  "num_clients": 4,
+  "num_malicious": 2,
+  "model_fn": MODEL_FN,
+  "rule": None,
+  "shapes": tuple(tuple(w.shape) for w in doubles.tiny_keras().get_weights()),
+}
+MALICIOUS = np.array([False, True, False, False, True, False])
+
+each_attack = pytest.mark.parametrize(
+  "name", [name for name in ATTACKS if name not in NEEDS_ITS_IMAGES]
+)
+
+
 def attack_arguments(spec):
   """(settings, inputs of one use) by the kind of attack."""
   images, labels = doubles.tiny_images(3, size=6)
+  offered = {name: copy.deepcopy(OFFERED[name]) for name in spec.needs}
+  settings = {**offered, **SETTINGS.get(spec.name, {})}
   if spec.kind == "data":
-    settings = {"pattern": trigger.square(1), "target_label": 1, "fraction": 0.5}
     return settings, {"images": images.astype(np.uint8), "labels": labels}
-  settings = {"images": TARGETS.copy(), "labels": TARGET_LABELS.copy()}
   theta = doubles.tiny_keras().get_weights()
+  if spec.kind == "update":
+    flat = doubles.flat(theta)
+    deltas = 0.3 + 0.1 * np.random.default_rng(0).normal(size=(6, flat.size))
+    return settings, {"deltas": deltas.astype(np.float32), "weights": flat}
   return settings, {
     "images": images,
     "labels": labels,
@@ -47,6 +80,11 @@ def use_attack(spec, attack, given):
   """One use of an attack on its inputs, outside TFF."""
   if spec.kind == "data":
     return attack.poison(given["images"], given["labels"], seed=3, client_index=1)
+  if spec.kind == "update":
+    seed = tf.constant([3, 1])
+    known = given["deltas"], MALICIOUS
+    deltas, _ = attack.craft(*known, weights=given["weights"], seed=seed)
+    return deltas.numpy()
   craft = attack.build_craft(MODEL_FN(), client_work.ClientWork(SGD))
   weights = tff.learning.models.ModelWeights(given["weights"], [])
   data = doubles.image_dataset(given["images"], given["labels"])
@@ -58,22 +96,49 @@ def use_attack(spec, attack, given):
   return [x.numpy() for x in tf.nest.flatten(go())]
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+def honest_result(spec, given):
+  """What the same inputs give without an attack."""
+  if spec.kind == "data":
+    return given["images"], given["labels"]
+  return given["honest"] if spec.kind == "training" else given["deltas"]
+
+
+@each_attack
 def test_attacks_leave_their_inputs_alone_and_repeat(name):
   spec = ATTACKS[name]
   settings, given = attack_arguments(spec)
-  before = copy.deepcopy((settings, given))
+  before = {k: copy.deepcopy(v) for k, v in settings.items() if k != "model_fn"}
+  kept = copy.deepcopy(given)
   first = use_attack(spec, spec.build(**settings), given)
-  assert same((settings, given), before)
+  assert same({k: v for k, v in settings.items() if k != "model_fn"}, before)
+  assert same(given, kept)
   again = use_attack(spec, spec.build(**settings), given)
   assert same(first, again)
-  untouched = (
-    given["honest"] if "honest" in given else (given["images"], given["labels"])
-  )
-  assert not same(first, untouched)
+  assert not same(first, honest_result(spec, given))
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [n for n, s in ATTACKS.items() if s.kind == "update"])
+def test_update_attacks_touch_malicious_rows_only(name):
+  spec = ATTACKS[name]
+  settings, given = attack_arguments(spec)
+  found = use_attack(spec, spec.build(**settings), given)
+  np.testing.assert_array_equal(found[~MALICIOUS], given["deltas"][~MALICIOUS])
+  assert np.isfinite(found).all()
+  assert (found[MALICIOUS] != given["deltas"][MALICIOUS]).any(axis=1).all()
+
+
+@pytest.mark.parametrize("name", [n for n, s in ATTACKS.items() if s.kind == "update"])
+def test_update_attacks_without_malicious_clients_do_nothing(name):
+  spec = ATTACKS[name]
+  settings, given = attack_arguments(spec)
+  nobody = np.zeros(6, bool)
+  seed = tf.constant([3, 1])
+  attack = spec.build(**settings)
+  found, _ = attack.craft(given["deltas"], nobody, weights=given["weights"], seed=seed)
+  np.testing.assert_array_equal(found, given["deltas"])
+
+
+@each_attack
 def test_built_attacks_see_no_more_than_their_entry_says(name):
   spec = ATTACKS[name]
   settings, _ = attack_arguments(spec)

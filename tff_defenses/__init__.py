@@ -7,7 +7,7 @@ used, so that command lines and tables need not wait for TensorFlow Federated.
 import importlib
 
 _AGGREGATORS = {  # module -> names
-  "base": ("ModelAwareFactory", "track_global_weights"),
+  "base": ("ModelAwareFactory",),
   "bucketing": ("BucketingFactory",),
   "bulyan": ("BulyanFactory",),
   "centered_clipping": ("CenteredClippingFactory",),
@@ -24,6 +24,7 @@ _AGGREGATORS = {  # module -> names
   "norm_clipping": ("NormClippingFactory",),
   "partial": ("PartialAggregationFactory",),
   "rsa": ("RsaFactory",),
+  "tracking": ("track_global_weights",),
   "trimmed_mean": ("TrimmedMeanFactory",),
 }
 _WHERE = {
@@ -31,6 +32,7 @@ _WHERE = {
   "build_fed_avg": "tff_defenses.learning.fed_avg",
   "build_fl_plas": "tff_defenses.learning.fl_plas",
   "build_root_update_fn": "tff_defenses.learning.root_training",
+  "build_rsa": "tff_defenses.learning.rsa_process",
   **{n: f"tff_defenses.aggregators.{m}" for m, ns in _AGGREGATORS.items() for n in ns},
 }
 _SUBPACKAGES = ("aggregators", "experiments", "learning", "runtime")

@@ -15,6 +15,8 @@ import numbers
 
 import numpy as np
 
+from attacks.data import base
+
 CORNERS = ("top_left", "top_right", "bottom_left", "bottom_right")
 VALUE_NAMES = ("realisable", "published")
 
@@ -54,10 +56,6 @@ class Pattern:
     return [(row % height, column % width) for row, column in self.pixels]
 
 
-def _is_whole(value) -> bool:  # stands here because `PATTERNS` needs it
-  return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
 def square(size: int = 5, corner: str = "bottom_right") -> Pattern:
   """A filled square in a corner of the image, in the style of BadNets.
 
@@ -71,7 +69,7 @@ def square(size: int = 5, corner: str = "bottom_right") -> Pattern:
   >>> square(2, "top_right").coordinates(28, 28)
   [(0, 26), (0, 27), (1, 26), (1, 27)]
   """
-  if not _is_whole(size) or size < 1:
+  if not base.is_whole(size) or size < 1:
     raise ValueError(
       f"square: `size` (k) must be a whole number >= 1, got {size!r}. We use 5."
     )
@@ -150,7 +148,7 @@ def paint(
 
 
 @dataclasses.dataclass(frozen=True)
-class TriggerAttack:
+class TriggerAttack(base.DataAttack):
   """Paints a pattern on part of a malicious client's images and relabels them.
 
   Threat model: sees `own_data` only.
@@ -175,9 +173,10 @@ class TriggerAttack:
   value: float | str = 255
 
   def __post_init__(self):
-    _number("TriggerAttack", _find("TriggerAttack", self.pattern), self.value)
-    _check_fraction(self.fraction)
-    if not _is_whole(self.target) or self.target < 0:
+    check_value("TriggerAttack", _find("TriggerAttack", self.pattern), self.value)
+    hint = "FL-PLAS poisons 0.3 of a client's images."
+    base.check_fraction("TriggerAttack", self.fraction, hint)
+    if not base.is_whole(self.target) or self.target < 0:
       raise ValueError(
         "TriggerAttack: `target_label` must be a whole number >= 0, got "
         f"{self.target!r}. Patterns of FL-PLAS have target 0, others none of their own."
@@ -191,15 +190,16 @@ class TriggerAttack:
 
   def check(self, num_classes: int, image_shape: tuple[int, ...]) -> None:
     """Raises ValueError unless the target is a class and the pattern fits (H, W, C)."""
-    if self.target >= num_classes:
-      raise ValueError(
-        f"TriggerAttack: `target_label` must be in 0..{num_classes - 1}, the classes "
-        f"of the data, got {self.target}. Choose one of them."
-      )
+    base.check_class("TriggerAttack", "target_label", self.target, num_classes)
     _find("TriggerAttack", self.pattern).coordinates(*image_shape[:2])
 
   def poison(
-    self, images: np.ndarray, labels: np.ndarray, seed: int, client_index: int = 0
+    self,
+    images: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    client_index: int = 0,
+    malicious_index: int = 0,
   ) -> tuple[np.ndarray, np.ndarray]:
     """Copies of a client's images and labels, part of them poisoned, order kept.
 
@@ -211,14 +211,15 @@ class TriggerAttack:
       labels: [N] integers.
       seed: of the experiment, >= 0.
       client_index: of the malicious client, >= 0.
+      malicious_index: not used; all malicious clients paint the same pattern.
 
     Raises:
       ValueError: as in `paint`; another number of labels than of images; NumPy's, for a
         negative seed or index.
     """
-    _check_pairs("TriggerAttack.poison", images, labels)
-    order = np.random.default_rng([seed, client_index]).permutation(len(labels))
-    chosen = order[: int(self.fraction * len(labels))]
+    del malicious_index
+    base.check_pairs("TriggerAttack.poison", images, labels)
+    chosen = base.choose(self.fraction, len(labels), seed, client_index)
     images, labels = np.array(images), np.array(labels)
     images[chosen] = paint(images[chosen], self.pattern, self.value)
     labels[chosen] = self.target
@@ -234,8 +235,19 @@ class TriggerAttack:
     Raises:
       ValueError: as in `paint`; another number of labels than of images.
     """
-    _check_pairs("TriggerAttack.test_set", images, labels)
+    base.check_pairs("TriggerAttack.test_set", images, labels)
     return paint(images, self.pattern, self.value), np.array(labels)
+
+
+def suited_settings(class_names: tuple[str, ...], image_shape: tuple[int, ...]) -> dict:
+  """FL-PLAS's pattern for images of this kind."""
+  del class_names
+  return {"pattern": "flplas_cifar" if image_shape[-1] == 3 else "flplas_mnist"}
+
+
+def check_value(who: str, pattern: Pattern, value: float | str) -> None:
+  """Raises ValueError unless `value` is what `paint` takes."""
+  _number(who, pattern, value)
 
 
 def _least_size(pixels):
@@ -280,21 +292,4 @@ def _check_byte(number, value):
       "paint: `value` must be a whole number in 0..255 on uint8 images, got "
       f"{value!r} = {number}. Shards are uint8, where 255 is white already: paint "
       "decoded float images, or use 'realisable'."
-    )
-
-
-def _check_fraction(fraction):
-  number = isinstance(fraction, numbers.Real) and not isinstance(fraction, bool)
-  if not number or not 0 <= fraction <= 1:
-    raise ValueError(
-      f"TriggerAttack: `fraction` must be in [0, 1], got {fraction!r}. "
-      "FL-PLAS poisons 0.3 of a client's images."
-    )
-
-
-def _check_pairs(who, images, labels):
-  if np.ndim(labels) != 1 or len(images) != len(labels):
-    raise ValueError(
-      f"{who}: `labels` must be [N] for N = {len(images)} images, got "
-      f"{list(np.shape(labels))}. Give one label an image."
     )

@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from attacks.training import training_loop
+
 STRATEGIES = ("alternate", "converge")
 ANCHORS = ("benign_mean", "self")
 DISTANCES = ("squared", "norm")
@@ -76,7 +78,7 @@ class AlternatingAttack:
   hold_off: float | None = None
 
   def __post_init__(self):
-    _check_targets(self.images, self.labels)
+    _check_targets(type(self).__name__, self.images, self.labels)
     for name, known in (
       ("strategy", STRATEGIES),
       ("anchor", ANCHORS),
@@ -84,14 +86,19 @@ class AlternatingAttack:
       ("order", ORDERS),
     ):
       value = getattr(self, name)
-      _check(value in known, name, f"one of {', '.join(map(repr, known))}", value)
-    _check(self.boost > 0, "boost", "> 0", self.boost)
-    _check(self.rho >= 0, "rho", ">= 0 (Eq. 7)", self.rho)
-    _check(self.stealth_steps >= 1, "stealth_steps", ">= 1", self.stealth_steps)
-    _check(self.mal_epochs >= 0, "mal_epochs", ">= 0", self.mal_epochs)
-    _check(self.benign_epochs >= 1, "benign_epochs", ">= 1", self.benign_epochs)
+      self._check(value in known, name, f"one of {', '.join(map(repr, known))}", value)
+    self._check(self.boost > 0, "boost", "> 0", self.boost)
+    self._check(self.rho >= 0, "rho", ">= 0 (Eq. 7)", self.rho)
+    self._check(self.stealth_steps >= 1, "stealth_steps", ">= 1", self.stealth_steps)
+    self._check(self.mal_epochs >= 0, "mal_epochs", ">= 0", self.mal_epochs)
+    self._check(self.benign_epochs >= 1, "benign_epochs", ">= 1", self.benign_epochs)
     held = self.hold_off is None or 0 <= self.hold_off <= 1
-    _check(held, "hold_off", "None or in [0, 1]", self.hold_off)
+    self._check(held, "hold_off", "None or in [0, 1]", self.hold_off)
+
+  def _check(self, ok, name, rule, value) -> None:
+    if not ok:
+      who = type(self).__name__
+      raise ValueError(f"{who}: `{name}` must be {rule}, got {value!r}.")
 
   @property
   def sees(self) -> frozenset[str]:
@@ -113,141 +120,124 @@ class AlternatingAttack:
       statistics): `honest` is the client's own honest update and `benign_mean` the mean
       of the others', both initial minus trained, as is the result.
     """
-    training = _Training(self, model, work)
+    training = AlternatingTraining(self, model, work)
     return training.converge if self.strategy == "converge" else training.alternate
 
 
-class _Training:
+class AlternatingTraining(training_loop.TrainingLoop):
   """The loops of one attack on one model's variables."""
 
   def __init__(self, attack: AlternatingAttack, model, work):
-    self._attack = attack
-    self._model = model
-    self._work = work
-    self._variables = list(model.trainable_variables)
-    self._counts = [
-      not attack.kernels_only or v.shape.rank > 1 for v in self._variables
-    ]
+    super().__init__(model, work)
+    self.attack = attack
+    self._counts = [not attack.kernels_only or v.shape.rank > 1 for v in self.variables]
+
+  def penalty(self, weights, dataset, anchor):
+    """What else a stealth step minimises: a function of the batch, or None."""
+    del weights, dataset, anchor
 
   def alternate(self, weights, dataset, round_number, honest, benign_mean):
     """Strategy "alternate"; see `AlternatingAttack.build_craft`."""
-    attack, theta = self._attack, list(weights.trainable)
+    attack, theta = self.attack, list(weights.trainable)
     if attack.mal_epochs == 0:
-      self._set(weights.non_trainable, theta)
-      return honest, self._statistics()
+      self.set(weights.non_trainable, theta)
+      return honest, self.statistics()
     anchor = self._anchor(weights, dataset, round_number, honest, benign_mean)
+    penalty = self.penalty(weights, dataset, anchor)
     start = anchor if attack.anchor == "benign_mean" else theta
-    self._set(weights.non_trainable, start)
-    stealth_state = self._work.start(self._variables, round_number)
-    malicious_state = self._work.start(self._variables, round_number)
+    self.set(weights.non_trainable, start)
+    stealth_state = self.start(round_number)
+    malicious_state = self.start(round_number)
     malicious_first = attack.order == "malicious_first"
     steps = tf.constant(0)
     for batch in iter(dataset):
       due = tf.equal((steps + (0 if malicious_first else 1)) % attack.stealth_steps, 0)
       if malicious_first and due:
         malicious_state = self._malicious_step(malicious_state)
-      stealth_state = self._stealth_step(stealth_state, batch, anchor)
+      stealth_state = self._stealth_step(stealth_state, batch, anchor, penalty)
       if not malicious_first and due:
         malicious_state = self._malicious_step(malicious_state)
       steps += 1
-    return self._update(theta), self._statistics()
+    return self.update(theta), self.statistics()
 
   def converge(self, weights, dataset, round_number, honest, benign_mean):
     """Strategy "converge"; see `AlternatingAttack.build_craft`."""
     del dataset, honest, benign_mean
     theta = list(weights.trainable)
-    self._set(weights.non_trainable, theta)
-    state = self._work.start(self._variables, round_number)
+    self.set(weights.non_trainable, theta)
+    state = self.start(round_number)
     steps, loss = tf.constant(0), tf.constant(np.inf, tf.float32)
-    least = self._attack.mal_epochs
+    least = self.attack.mal_epochs
     while steps < _MAX_STEPS and (loss > _CONVERGED or steps < least):
-      state = self._step(state, self._target_loss, 1.0)
+      state = self.step(state, self._target_loss)
       loss = self._target_loss()
       steps += 1
-    update = self._update(theta)
+    update = self.update(theta)
     boosted = [
-      self._attack.boost * u if counts else u
+      self.attack.boost * u if counts else u
       for u, counts in zip(update, self._counts, strict=True)
     ]
-    return boosted, self._statistics()
+    return boosted, self.statistics()
 
   def _anchor(self, weights, dataset, round_number, honest, benign_mean):
     """w_c, a list of tensors."""
-    attack, theta = self._attack, list(weights.trainable)
+    attack, theta = self.attack, list(weights.trainable)
     if attack.anchor == "benign_mean":
       return [w - u for w, u in zip(theta, benign_mean, strict=True)]
     if attack.mal_epochs <= attack.benign_epochs:
       return [w - u for w, u in zip(theta, honest, strict=True)]
-    self._set(weights.non_trainable, theta)
-    state = self._work.start(self._variables, round_number)
+    self.set(weights.non_trainable, theta)
+    state = self.start(round_number)
     for batch in iter(dataset):
-      state = self._step(state, lambda b=batch: self._loss(b), 1.0)
-    return [v.read_value() for v in self._variables]
+      state = self.step(state, lambda b=batch: self.loss(b))
+    return [v.read_value() for v in self.variables]
 
-  def _stealth_step(self, state, batch, anchor):
-    """CE(batch) + rho / 2 ||w - w_c||^2."""
+  def _stealth_step(self, state, batch, anchor, penalty):
+    """CE(batch) + rho / 2 ||w - w_c||^2, and the penalty."""
 
     def loss():
       squares = [
         tf.reduce_sum((v - a) ** 2)
-        for v, a, counts in zip(self._variables, anchor, self._counts, strict=True)
+        for v, a, counts in zip(self.variables, anchor, self._counts, strict=True)
         if counts
       ]
       total = tf.add_n(squares)
-      if self._attack.distance == "norm":
+      if self.attack.distance == "norm":
         # The small number keeps the gradient finite where the distance is zero.
-        return self._loss(batch) + self._attack.rho * tf.sqrt(total + 1e-12)
-      return self._loss(batch) + self._attack.rho * 0.5 * total
+        value = self.loss(batch) + self.attack.rho * tf.sqrt(total + 1e-12)
+      else:
+        value = self.loss(batch) + self.attack.rho * 0.5 * total
+      return value if penalty is None else value + penalty(batch)
 
-    return self._step(state, loss, 1.0)
+    return self.step(state, loss)
 
   def _malicious_step(self, state):
     """One boosted step on CE(D_mal), unless the target is reached well enough."""
-    if self._attack.hold_off is None:
-      return self._step(state, self._target_loss, self._attack.boost)
+    if self.attack.hold_off is None:
+      return self._boosted_step(state)
     # CE is the mean of -log confidence, so confident means a small loss.
-    if self._target_loss() >= -np.log(max(self._attack.hold_off, 1e-30)):
-      state = self._step(state, self._target_loss, self._attack.boost)
+    if self._target_loss() >= -np.log(max(self.attack.hold_off, 1e-30)):
+      state = self._boosted_step(state)
     return state
 
-  def _step(self, state, loss_fn, boost):
-    """One optimizer step; the displacement is multiplied by `boost`."""
-    with tf.GradientTape() as tape:
-      loss = loss_fn()
-    gradients = tape.gradient(loss, self._variables)
+  def _boosted_step(self, state):
+    """One step on CE(D_mal); the displacement is multiplied by `boost`."""
+    boost = self.attack.boost
     if boost == 1.0:
-      return self._work.step(state, self._variables, gradients)
-    before = [v.read_value() for v in self._variables]
-    state = self._work.step(state, self._variables, gradients)
-    for variable, old, counts in zip(
-      self._variables, before, self._counts, strict=True
-    ):
+      return self.step(state, self._target_loss)
+    before = [v.read_value() for v in self.variables]
+    state = self.step(state, self._target_loss)
+    for variable, old, counts in zip(self.variables, before, self._counts, strict=True):
       if counts:
         variable.assign(old + boost * (variable - old))
     return state
 
-  def _loss(self, batch):
-    return self._model.forward_pass(batch, training=True).loss
-
   def _target_loss(self):
     batch = collections.OrderedDict(
-      x=tf.constant(self._attack.images, tf.float32),
-      y=tf.constant(self._attack.labels, tf.int32),
+      x=tf.constant(self.attack.images, tf.float32),
+      y=tf.constant(self.attack.labels, tf.int32),
     )
-    return self._model.forward_pass(batch, training=False).loss
-
-  def _set(self, statistics, trainable):
-    for variable, value in zip(self._variables, trainable, strict=True):
-      variable.assign(value)
-    own = self._model.non_trainable_variables
-    for variable, value in zip(own, statistics, strict=True):
-      variable.assign(value)
-
-  def _update(self, theta):
-    return [w - v for w, v in zip(theta, self._variables, strict=True)]
-
-  def _statistics(self):
-    return [v.read_value() for v in self._model.non_trainable_variables]
+    return self.model.forward_pass(batch, training=False).loss
 
 
 _KRUM_FORMS = {
@@ -296,14 +286,9 @@ def _build(who, forms, form, images, labels, settings):
   return AlternatingAttack(images, labels, **{**forms[form], **settings})
 
 
-def _check(ok, name, rule, value) -> None:
-  if not ok:
-    raise ValueError(f"AlternatingAttack: `{name}` must be {rule}, got {value!r}.")
-
-
-def _check_targets(images, labels) -> None:
+def _check_targets(who, images, labels) -> None:
   if len(images) == 0 or np.ndim(images) != 4 or len(images) != len(labels):
     raise ValueError(
-      "AlternatingAttack: `images` (D_mal) must be [t, H, W, C] with t >= 1, and as "
+      f"{who}: `images` (D_mal) must be [t, H, W, C] with t >= 1, and as "
       f"many labels, got {np.shape(images)} and {np.shape(labels)}. Choose a target."
     )

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests import doubles
-from tff_defenses.aggregators import base, flare, krum, mean
+from tff_defenses.aggregators import base, flare, krum, mean, tracking
 
 THETA = doubles.update(10)
 
@@ -131,16 +131,16 @@ def test_stacked_factories_refuse_other_than_floats_by_name(factory, value_type)
 def test_an_update_that_is_not_finite_is_not_applied(bad):
   weights = {"a": np.float32([1, 2]), "b": np.float64(3)}
   update = {"a": np.float32([0.5, -1]), "b": np.float64(1)}
-  moved = base.apply_update(weights, update)
+  moved = tracking.apply_update(weights, update)
   assert moved["a"].numpy().tolist() == [0.5, 3.0] and float(moved["b"]) == 2.0
-  stayed = base.apply_update(weights, {**update, "b": np.float64(bad)})
+  stayed = tracking.apply_update(weights, {**update, "b": np.float64(bad)})
   assert stayed["a"].numpy().tolist() == [1.0, 2.0] and float(stayed["b"]) == 3.0
 
 
 @pytest.mark.usefixtures("runtime")
 def test_tracked_weights_are_what_the_rule_sees():
   # theta = 10, 5, 2.5 when each round takes away half of it.
-  factory = base.track_global_weights(WeightsTimesShare(0.5), THETA)
+  factory = tracking.track_global_weights(WeightsTimesShare(0.5), THETA)
   process = factory.create(doubles.UPDATE_TYPE)
   state = process.initialize()
   for expected in (5.0, 2.5):
@@ -152,7 +152,7 @@ def test_tracked_weights_are_what_the_rule_sees():
 
 @pytest.mark.usefixtures("runtime")
 def test_tracking_skips_a_round_that_is_not_finite():
-  factory = base.track_global_weights(WeightsTimesShare(float("nan")), THETA)
+  factory = tracking.track_global_weights(WeightsTimesShare(float("nan")), THETA)
   process = factory.create(doubles.UPDATE_TYPE)
   output = process.next(process.initialize(), [doubles.update(1)])
   assert np.isnan(doubles.flat(output.result)).all()
@@ -164,16 +164,16 @@ def test_tracking_skips_a_round_that_is_not_finite():
 def test_tracks_weights_of_other_widths(dtype):
   value_type = tff.to_type([(dtype, [2]), (np.float32, [1])])
   start = [np.array([1, 2], dtype), np.float32([3])]
-  process = base.track_global_weights(WeightsTimesShare(), start).create(value_type)
+  process = tracking.track_global_weights(WeightsTimesShare(), start).create(value_type)
   output = process.next(process.initialize(), [start])
   assert doubles.flat(output.state[1]).tolist() == [0.5, 1.0, 1.5]
 
 
 def test_tracking_errors_are_in_house_form():
   with pytest.raises(TypeError, match="track_global_weights: `factory` must be .* got"):
-    base.track_global_weights(mean.FiniteMeanFactory(), THETA)
+    tracking.track_global_weights(mean.FiniteMeanFactory(), THETA)
   for start in ([np.zeros([2, 2])], [np.zeros([2, 2]), np.zeros([4])]):
-    factory = base.track_global_weights(WeightsTimesShare(), start)
+    factory = tracking.track_global_weights(WeightsTimesShare(), start)
     with pytest.raises(
       ValueError, match="`initial_weights` must have the shapes .*got"
     ):
@@ -181,7 +181,7 @@ def test_tracking_errors_are_in_house_form():
 
 
 def test_repr_shows_what_is_tracked():
-  factory = base.track_global_weights(WeightsTimesShare(0.25), THETA)
+  factory = tracking.track_global_weights(WeightsTimesShare(0.25), THETA)
   assert repr(factory) == "track_global_weights(WeightsTimesShare(0.25))"
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests import doubles
-from tff_defenses.aggregators import base, flare, krum, mean, partial
+from tff_defenses.aggregators import base, flare, krum, mean, partial, tracking
 
 NAN, INF = float("nan"), float("inf")
 pytestmark = pytest.mark.usefixtures("runtime")
@@ -174,7 +174,7 @@ def test_our_factory_inside_tff_clipping():
 
 def test_tracking_follows_the_global_weights():
   """The tracked copy must move like theta - result, round after round."""
-  seen = base.track_global_weights(flare.FlareFactory(plr_fn), doubles.update(1))
+  seen = tracking.track_global_weights(flare.FlareFactory(plr_fn), doubles.update(1))
   process = seen.create(doubles.UPDATE_TYPE)
   state, weights = process.initialize(), doubles.flat(doubles.update(1))
   for step in (0.25, 0.5):
@@ -197,8 +197,8 @@ def test_errors_name_what_is_wrong():
   with pytest.raises(TypeError, match="float"):
     krum.KrumFactory(1).create(tff.to_type(np.int32))
   with pytest.raises(TypeError, match="model-aware"):
-    base.track_global_weights(krum.KrumFactory(1), doubles.update(1))
-  tracked = base.track_global_weights(flare.FlareFactory(plr_fn), [np.zeros(3)])
+    tracking.track_global_weights(krum.KrumFactory(1), doubles.update(1))
+  tracked = tracking.track_global_weights(flare.FlareFactory(plr_fn), [np.zeros(3)])
   with pytest.raises(ValueError, match="`initial_weights`"):
     tracked.create(doubles.UPDATE_TYPE)
   with pytest.raises(TypeError, match="aggregator"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.experiments.toy_runs import toy
-from tff_defenses.experiments import federation, presets, shards
+from tff_defenses.experiments import federation, presets, shards, training_attacks
 from tff_defenses.experiments.config import ConfigError, ExperimentConfig
 
 TRIGGER = {"attack": "trigger", "malicious_fraction": 0.34}
@@ -129,7 +129,7 @@ def test_settings_go_to_the_targets_or_to_the_attack(build, shard_cache):
   settings = {"kind": "semantic", "boost": 3.0}
   config = toy("unused", shard_cache, **BACKDOOR, attack_settings=settings)
   fed = federation.build(config)
-  attack = federation.build_training_attack(config, fed.targets)
+  attack = training_attacks.build_training_attack(config, fed)
   assert attack.boost == 3.0 and attack.benign_epochs == config.local_epochs
   assert np.array_equal(attack.images, fed.targets.images)
 
@@ -141,7 +141,7 @@ def test_setting_that_the_attack_does_not_take_is_named(shard_cache, attack):
   message = f"`attack_settings` must be settings that {attack} takes.*'bost'"
   with pytest.raises(ConfigError, match=message):
     fed = federation.build(config)
-    federation.build_training_attack(config, fed.targets)
+    training_attacks.build_training_attack(config, fed)
 
 
 def test_more_clients_than_images_raise(build):

@@ -31,6 +31,7 @@ def test_auxiliary_data_are_the_first_of_the_class_and_leave_training():
   assert pixels(held.aux_images) == [3, 13] and held.aux_labels.tolist() == [3, 3]
   assert pixels(held.train_images) == [i for i in range(40) if i not in (3, 13)]
   assert held.train_labels.tolist() == [i % 10 for i in pixels(held.train_images)]
+  assert np.flatnonzero(held.kept).tolist() == pixels(held.train_images)
   assert len(held.root_images) == 0
 
 

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from tests.experiments import toy_runs
-from tff_defenses.experiments import federation, loop, records, scoring, trainers
+from tff_defenses.experiments import (
+  federation,
+  loop,
+  records,
+  scoring,
+  trainers,
+  training_attacks,
+)
 from tff_defenses.experiments.config import ConfigError
 from tff_defenses.experiments.errors import OutputError
 
@@ -330,7 +337,7 @@ def test_update_that_is_not_finite_is_rejected_and_the_run_goes_on(
   defense, finish, monkeypatch
 ):
   monkeypatch.setattr(
-    federation, "build_training_attack", lambda *_: toy_runs.SendsNaN()
+    training_attacks, "build_training_attack", lambda *_: toy_runs.SendsNaN()
   )
   result = finish(**{**toy_runs.FLARE, "defense": defense, "rounds": 2})
   table = result.folder.read("metrics.csv")

@@ -30,6 +30,7 @@ def scorer(*, backdoor=False, targets=None):
     test_images=CLEAN,
     test_labels=LABELS,
     backdoor_images=BACKDOORED if backdoor else None,
+    backdoor_labels=LABELS if backdoor else None,
     backdoor_target=2 if backdoor else None,
     targets=targets,
   )

@@ -30,7 +30,7 @@ def aggregate(updates: tf.Tensor, num_trimmed: int) -> tf.Tensor:
       f"{who}: `num_trimmed` (k) must be below n / 2 = {num_clients / 2}, got "
       f"{num_trimmed}. Trim fewer values or pass more updates."
     )
-  return order_statistics.kept_mean(updates, num_trimmed)[0]
+  return order_statistics.kept_mean(updates, num_trimmed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,8 @@ class TrimmedMeanFactory(base.StackedFactory):
 
   Type: next: <state@SERVER, {U}@CLIENTS> -> <state, U, measurements>@SERVER.
   Measurements: weight [n] float32, share of the kept values that are the client's,
-    sums to 1; selected [n] bool, whether that share is above 0; guarantee_holds bool
-    (n > 2k); num_rejected int32.
+    counted on 8,192 evenly spaced parameters at most, sums to 1; selected [n] bool,
+    whether that share is above 0; guarantee_holds bool (n > 2k); num_rejected int32.
   Args:
     num_trimmed: k >= 0, how many values are dropped at either end; at least the number
       of malicious updates to expect. 0 is the mean. FLARE: 1.
@@ -61,8 +61,8 @@ class TrimmedMeanFactory(base.StackedFactory):
   def _rule(self, updates, specs):
     del specs
     num_clients = tf.shape(updates)[0]
-    row, kept = order_statistics.kept_mean(updates, self.num_trimmed)
-    weight = kept / tf.reduce_sum(kept)
+    row = order_statistics.kept_mean(updates, self.num_trimmed)
+    weight = order_statistics.kept_weight(updates, self.num_trimmed)
     measurements = collections.OrderedDict(
       weight=weight,
       selected=weight > 0,

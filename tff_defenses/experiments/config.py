@@ -247,7 +247,8 @@ class ExperimentConfig:
     if self.augment not in (None, "crop_flip"):
       yield _fault("augment", "none or crop_flip", self.augment)
     state = "client_state" in aggregators.AGGREGATORS[self.defense].needs
-    if state and attacks_kind(self.attack) == "training":
+    whole = attacks_kind(self.attack) in ("training", "update")
+    if state and whole and not attacks.ATTACKS[self.attack].works_on_shared_layers:
       yield (
         f"ExperimentConfig: attack {self.attack!r} replaces whole updates, which "
         f"defense {self.defense!r} does not exchange. Use a data attack."

@@ -11,7 +11,24 @@ import numpy as np
 import attacks
 import models
 from tff_defenses.experiments import config as config_lib
-from tff_defenses.experiments import datasets, held_out, partition, shards
+from tff_defenses.experiments import (
+  data_attacks,
+  datasets,
+  held_out,
+  partition,
+  shards,
+)
+from tff_defenses.experiments.registry_calls import call_builder
+
+__all__ = [
+  "Federation",
+  "build",
+  "cache_folder",
+  "call_builder",
+  "draw_clients",
+  "keras_fn",
+  "shared_layers",
+]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,8 +40,9 @@ class Federation:
     malicious: [num_clients] bool.
     held_out: The server's auxiliary and root data.
     test_images, test_labels: Clean images to score, uint8 and int32.
-    backdoor_images: The same with the trigger, or None.
-    backdoor_target: The trigger's label, or None.
+    backdoor_images: Images that measure the backdoor, [K, H, W, C]; None without one.
+    backdoor_labels: Their true labels, [K], or None.
+    backdoor_target: The label that the attacker wants, or None.
     targets: D_mal of a training attack, or None.
     class_names: Of the data set.
     source: Which files the data came from.
@@ -36,6 +54,7 @@ class Federation:
   test_images: np.ndarray
   test_labels: np.ndarray
   backdoor_images: np.ndarray | None
+  backdoor_labels: np.ndarray | None
   backdoor_target: int | None
   targets: "attacks.training.targets.Targets | None"
   class_names: tuple[str, ...]
@@ -56,7 +75,8 @@ def build(config: config_lib.ExperimentConfig) -> Federation:
   """Loads data, partitions it, poisons the malicious clients' and writes the shards.
 
   Raises:
-    DataError: data are missing or damaged. ValueError: an attack does not fit the data.
+    DataError: data, or files of the attack, are missing or damaged. ValueError: an
+      attack does not fit the data.
   """
   dataset = datasets.load(config.dataset, config.data_dir)
   held = held_out.hold_out(
@@ -69,22 +89,19 @@ def build(config: config_lib.ExperimentConfig) -> Federation:
   chosen = _subset(len(held.train_labels), config.max_train_images, config.seed)
   images, labels = held.train_images[chosen], held.train_labels[chosen]
   tested = _subset(len(dataset.test_labels), config.max_test_images, config.seed)
-  test_images, test_labels = dataset.test_images[tested], dataset.test_labels[tested]
-  malicious = np.zeros(config.num_clients, bool)
-  malicious[list(config.malicious_clients)] = True
-  data_attack = build_data_attack(config, dataset)
-  written = _write_shards(config, dataset, images, labels, malicious, data_attack)
-  backdoor = None
-  if data_attack is not None:
-    backdoor, _ = data_attack.test_set(test_images, test_labels)
+  test = dataset.test_images[tested], dataset.test_labels[tested]
+  malicious = np.isin(np.arange(config.num_clients), config.malicious_clients)
+  attack = data_attacks.build(config, dataset, np.flatnonzero(held.kept)[chosen])
+  backdoor = data_attacks.test_set(attack, *test)
   return Federation(
-    shards=written,
+    shards=_write_shards(config, dataset, images, labels, malicious, attack),
     malicious=malicious,
     held_out=held,
-    test_images=test_images,
-    test_labels=test_labels,
-    backdoor_images=backdoor,
-    backdoor_target=None if data_attack is None else data_attack.target,
+    test_images=test[0],
+    test_labels=test[1],
+    backdoor_images=backdoor[0],
+    backdoor_labels=backdoor[1],
+    backdoor_target=backdoor[2],
     targets=_choose_targets(config, images, labels),
     class_names=tuple(dataset.class_names),
     source=dataset.source,
@@ -132,34 +149,6 @@ def draw_clients(config: config_lib.ExperimentConfig, round_number: int) -> list
   return sorted(int(client) for client in drawn)
 
 
-def build_data_attack(config: config_lib.ExperimentConfig, dataset):
-  """The attack on the malicious clients' data, checked against the data; or None."""
-  if config_lib.attacks_kind(config.attack) != "data":
-    return None
-  settings = dict(config.attack_settings)
-  if "pattern" not in settings:
-    colour = dataset.image_shape[-1] == 3
-    settings["pattern"] = "flplas_cifar" if colour else "flplas_mnist"
-  build_attack = attacks.ATTACKS[config.attack].build
-  attack = call_builder("attack_settings", config.attack, build_attack, **settings)
-  attack.check(dataset.num_classes, dataset.image_shape)
-  return attack
-
-
-def call_builder(field: str, name: str, builder: Callable, *args, **settings):
-  """Calls a registry's builder.
-
-  Raises:
-    ConfigError: the entry `name` does not take such settings; names the config's field.
-  """
-  try:
-    return builder(*args, **settings)
-  except (KeyError, TypeError) as error:
-    raise config_lib.ConfigError(
-      f"ExperimentConfig: `{field}` must be settings that {name} takes: {error}."
-    ) from error
-
-
 _TARGET_SETTINGS = (
   "kind",
   "num_targets",
@@ -169,23 +158,10 @@ _TARGET_SETTINGS = (
 )
 
 
-def build_training_attack(config: config_lib.ExperimentConfig, targets):
-  """What the malicious clients do instead of training; None without such an attack."""
-  if config_lib.attacks_kind(config.attack) != "training":
-    return None
-  settings = {
-    name: value
-    for name, value in config.attack_settings.items()
-    if name not in _TARGET_SETTINGS
-  }
-  settings.setdefault("benign_epochs", config.local_epochs)
-  settings.update(images=targets.images, labels=targets.labels)
-  build_attack = attacks.ATTACKS[config.attack].build
-  return call_builder("attack_settings", config.attack, build_attack, **settings)
-
-
 def _choose_targets(config, images, labels):
   if config_lib.attacks_kind(config.attack) != "training":
+    return None
+  if "images" not in attacks.ATTACKS[config.attack].needs:
     return None
   from attacks.training import targets
 
@@ -201,7 +177,7 @@ def _subset(size, limit, seed):
   return np.sort(np.random.default_rng([seed, 3]).permutation(size)[:limit])
 
 
-def _write_shards(config, dataset, images, labels, malicious, data_attack):
+def _write_shards(config, dataset, images, labels, malicious, attack):
   """Partitions, poisons and writes; everything that shapes the result is in the key."""
   spec = partition.PARTITIONS[config.partition]
   settings = {name: getattr(config, name) for name in spec.settings}
@@ -214,7 +190,7 @@ def _write_shards(config, dataset, images, labels, malicious, data_attack):
     "settings": settings,
     "num_clients": config.num_clients,
     "seed": config.seed,
-    "attack": repr(data_attack),
+    **data_attacks.key(attack),
     "malicious": [int(client) for client in np.flatnonzero(malicious)],
     "format": 1,
   }
@@ -226,11 +202,7 @@ def _write_shards(config, dataset, images, labels, malicious, data_attack):
       rng=np.random.default_rng([config.seed, 1]),
       **settings,
     )
-    for client, part in enumerate(parts):
-      own = images[part], labels[part]
-      if data_attack is not None and malicious[client]:
-        own = data_attack.poison(*own, seed=config.seed, client_index=client)
-      yield own
+    return data_attacks.poisoned(attack, parts, images, labels, malicious, config.seed)
 
   return shards.write(cache_folder(config), key, clients, dataset.image_shape)
 

@@ -24,6 +24,7 @@ class HeldOut:
     train_images, train_labels: what is left for the clients.
     aux_images, aux_labels: FLARE's D, [m, H, W, C] uint8 and [m] int32.
     root_images, root_labels: FLTrust's root data, k images a class.
+    kept: which training images are left, [N] bool.
   """
 
   train_images: np.ndarray
@@ -32,6 +33,7 @@ class HeldOut:
   aux_labels: np.ndarray
   root_images: np.ndarray
   root_labels: np.ndarray
+  kept: np.ndarray
 
 
 def hold_out(
@@ -78,7 +80,10 @@ def hold_out(
   kept[root] = False
   train = (dataset.train_images, dataset.train_labels)
   return HeldOut(
-    *(part[kept] for part in train), images[aux], labels[aux], *(p[root] for p in train)
+    *(part[kept] for part in train),
+    *(images[aux], labels[aux]),
+    *(part[root] for part in train),
+    kept,
   )
 
 

@@ -159,6 +159,8 @@ def _run_round(config, runtime, trainer, states, round_number, folder, round_sec
     row = {**trainer.score(states), **row}
   row["num_rejected"] = rejected
   row.update(_numbers(measured))
+  attacked = metrics["attack"] if "attack" in metrics else {}
+  row.update({f"attack_{n}": v for n, v in _numbers(attacked).items()})
   malicious = trainer.federation.malicious
   row.update(detection.scores(measured, malicious[drawn]))
   clients = records.client_rows(round_number, drawn, malicious, measured)
@@ -174,7 +176,7 @@ def _run_round(config, runtime, trainer, states, round_number, folder, round_sec
 
 
 def _numbers(measured):
-  """The aggregator's single numbers, such as FLARE's share of clipped pairs."""
+  """Single numbers that were measured, such as FLARE's share of clipped pairs."""
   return {
     name: float(value)
     for name, value in measured.items()

@@ -56,6 +56,6 @@ class Scorer:
     return {
       "backdoor_accuracy": metrics.backdoor_accuracy(predicted, target),
       "backdoor_accuracy_nontarget": metrics.backdoor_accuracy_nontarget(
-        predicted, fed.test_labels, target
+        predicted, fed.backdoor_labels, target
       ),
     }

@@ -11,7 +11,7 @@ import tensorflow_federated as tff
 from models import split
 from tff_defenses import aggregators
 from tff_defenses.experiments import federation as federation_lib
-from tff_defenses.experiments import scoring, shards
+from tff_defenses.experiments import scoring, shards, training_attacks, update_attacks
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.federation import Federation
 from tff_defenses.learning import (
@@ -49,8 +49,7 @@ class GlobalTrainer:
 
   def build_process(self, aggregator):
     """The learning process around an aggregator; the defense's, or a probe."""
-    attack = federation_lib.build_training_attack(self.config, self.federation.targets)
-    attack_epochs = getattr(attack, "mal_epochs", 0)
+    attack = training_attacks.build_training_attack(self.config, self.federation)
     return fed_avg.build_fed_avg(
       self.model_fn,
       self._build_optimizer(),
@@ -58,7 +57,9 @@ class GlobalTrainer:
       rate_decay=self.config.rate_decay,
       dataset_computation=self._read_shard(self.config.local_epochs),
       training_attack=attack,
-      attack_dataset_computation=self._read_shard(max(1, attack_epochs)),
+      attack_dataset_computation=self._read_attack_shard(attack),
+      update_attack=update_attacks.build_update_attack(self.config, aggregator),
+      attack_seed=self.config.seed,
       initial_weights=self.initial_weights,
     )
 
@@ -147,6 +148,11 @@ class GlobalTrainer:
       batch_size=config.batch_size,
     )
 
+  def _read_attack_shard(self, attack) -> tff.Computation:
+    """As many passes as the attack makes; one that does not say so: as a benign one."""
+    epochs = getattr(attack, "mal_epochs", self.config.local_epochs)
+    return self._read_shard(max(1, epochs))
+
   def _read_shard(self, epochs: int) -> tff.Computation:
     """Client input -> batches of its shard, `epochs` times, each in a new order."""
     read = functools.partial(
@@ -169,6 +175,7 @@ class PersonalTrainer(GlobalTrainer):
   """FL-PLAS: client states live here between the rounds."""
 
   def build_process(self, aggregator):
+    attack = training_attacks.build_training_attack(self.config, self.federation)
     return fl_plas.build_fl_plas(
       self.model_fn,
       self._build_optimizer(),
@@ -177,6 +184,8 @@ class PersonalTrainer(GlobalTrainer):
       self._read_shard(self.config.local_epochs),
       rate_decay=self.config.rate_decay,
       initial_weights=self.initial_weights,
+      training_attack=attack,
+      attack_dataset_computation=self._read_attack_shard(attack),
     )
 
   def start(self, runtime):

@@ -8,7 +8,12 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_defenses.aggregators import base, mean, rows
-from tff_defenses.learning import client_work, pretraining, server_work
+from tff_defenses.learning import (
+  client_work,
+  pretraining,
+  server_work,
+  update_poisoning,
+)
 from tff_defenses.learning.client_input import ClientInputs
 
 
@@ -22,6 +27,8 @@ def build_fed_avg(
   dataset_computation: tff.Computation | None = None,
   training_attack=None,
   attack_dataset_computation: tff.Computation | None = None,
+  update_attack=None,
+  attack_seed: int = 0,
   initial_weights: tff.learning.models.ModelWeights | None = None,
   auxiliary_data: tuple[np.ndarray, np.ndarray] | None = None,
   pretrain_on_aux: bool = True,
@@ -46,6 +53,10 @@ def build_fed_avg(
       malicious (`is_malicious`).
     attack_dataset_computation: Like `dataset_computation`, for the attack's own passes
       over the data; None: the same one.
+    update_attack: What malicious clients send instead of what they trained, honestly or
+      by the training attack (see `attacks.updates`); its computation's argument must
+      tell who is malicious and each client's `client_index`.
+    attack_seed: >= 0; the update attack draws from it and the round.
     initial_weights: What the first round starts from; None: what `model_fn` makes.
     auxiliary_data: FLARE's D, (images [m, H, W, C] in 0..255, labels [m]). If given,
       `initialize` trains those weights on D first (FLARE Sec. 5.2), `local_epochs`
@@ -54,8 +65,8 @@ def build_fed_avg(
 
   Returns:
     A `LearningProcess`. `next` takes the state and a list of client inputs; its metrics
-    hold `clients` (train_loss, seconds_training, seconds_aggregation) and `aggregator`
-    (the factory's measurements).
+    hold `clients` (train_loss, seconds_training, seconds_aggregation), `aggregator`
+    (the factory's measurements) and, with an update attack, `attack` (its own).
 
   Raises:
     ValueError: a setting is outside its range. TypeError: a part has the wrong type.
@@ -82,14 +93,18 @@ def build_fed_avg(
     own_data = ClientInputs(model_fn, attack_dataset_computation or dataset_computation)
     result_type = train.type_signature.result
     poison = _build_poison(training_attack, model_fn, work, own_data, result_type)
-  next_fn = _build_next(init_fn, inputs, train, poison, process)
+  replace = None
+  if update_attack is not None:
+    result_type = train.type_signature.result
+    replace = update_poisoning.build(update_attack, inputs, result_type, attack_seed)
+  next_fn = _build_next(init_fn, inputs, train, poison, replace, process)
   return tff.learning.templates.LearningProcess(
     init_fn, next_fn, *_weight_accessors(init_fn)
   )
 
 
-def _build_next(init_fn, inputs, train, poison, process):
-  """One round: train, poison, aggregate, finish."""
+def _build_next(init_fn, inputs, train, poison, replace, process):
+  """One round: train, poison, replace, aggregate, finish."""
 
   @tff.federated_computation(
     init_fn.type_signature.result, tff.FederatedType(inputs.type, tff.CLIENTS)
@@ -99,6 +114,8 @@ def _build_next(init_fn, inputs, train, poison, process):
     results = tff.federated_map(train, (sent[0], sent[1], clients))
     if poison is not None:
       results = poison(sent, clients, results)
+    if replace is not None:
+      results, attacked = replace(state, clients, results)
     info = inputs.info(clients, results.report)
     weights = state.global_model_weights
     aggregated = process.next(state.aggregator, weights.trainable, results.update, info)
@@ -108,6 +125,8 @@ def _build_next(init_fn, inputs, train, poison, process):
     new_state, metrics = server_work.finish_round(
       state, aggregated, statistics, results.report
     )
+    if replace is not None:
+      metrics = update_poisoning.add_metrics(metrics, attacked)
     return tff.learning.templates.LearningProcessOutput(new_state, metrics)
 
   return next_fn

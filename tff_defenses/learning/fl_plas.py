@@ -68,6 +68,8 @@ def build_fl_plas(
   weighting: str = "uniform",
   share_moving_statistics: bool = False,
   initial_weights: tff.learning.models.ModelWeights | None = None,
+  training_attack=None,
+  attack_dataset_computation: tff.Computation | None = None,
 ) -> FlPlasProcess:
   """Builds federated training in which each client keeps its private layers.
 
@@ -90,6 +92,13 @@ def build_fl_plas(
       (Algorithm 1).
     share_moving_statistics: Average BatchNorm statistics too, with the same weights.
     initial_weights: The common model that all start from; None: what `model_fn` makes.
+    training_attack: What malicious clients send instead of their honest update; an
+      attack of `attacks.training` that sees no `benign_updates`. It is given the
+      client's whole model; the shared part of what it makes is sent. The client's own
+      layers stay those of its honest training. Needs a `dataset_computation` whose
+      argument tells who is malicious (`is_malicious`).
+    attack_dataset_computation: Like `dataset_computation`, for the attack's own passes
+      over the data; None: the same one.
 
   Returns:
     A process with next(server_state, client_states, client_data) -> (server_state,
@@ -97,8 +106,8 @@ def build_fl_plas(
     the first with `initial_client_state`. Metrics as in `build_fed_avg`.
 
   Raises:
-    ValueError: a setting is outside its range, or a pattern names no layer. TypeError:
-      a part has the wrong type.
+    ValueError: a setting is outside its range, a pattern names no layer, or the attack
+      wants the others' updates. TypeError: a part has the wrong type.
 
   Deviations: moving statistics stay with the client, as in the authors' code; the
     paper does not speak of them. A client whose update is not finite keeps its old
@@ -116,6 +125,20 @@ def build_fl_plas(
   init_fn = server_work.initial_state(process, weights, weights_type)
   train = _build_train(model_fn, work, inputs, weights_type, is_shared)
   state_type = train.type_signature.parameter[2]
+  poison = None
+  if training_attack is not None:
+    _check_attack(training_attack)
+    inputs.require_flag("training_attack")
+    own_data = ClientInputs(model_fn, attack_dataset_computation or dataset_computation)
+    poison = _build_poison(
+      training_attack,
+      model_fn,
+      work,
+      own_data,
+      train,
+      is_shared,
+      share_moving_statistics,
+    )
 
   @tff.federated_computation(
     init_fn.type_signature.result,
@@ -126,6 +149,8 @@ def build_fl_plas(
     sent = tff.federated_broadcast((state.client_work, state.global_model_weights))
     arguments = (sent[0], sent[1], client_states, client_data)
     results = tff.federated_map(train, arguments)
+    if poison is not None:
+      results = tff.federated_map(poison, (*arguments, results))
     info = inputs.info(client_data, results.report)
     aggregated = process.next(
       state.aggregator, state.global_model_weights.trainable, results.update, info
@@ -172,12 +197,8 @@ def _build_train(model_fn, work, inputs, weights_type, is_shared):
     @tf.function
     def run(round_number, weights, client_state, dataset):
       started = tf.timestamp()
-      own = iter(client_state["private"])
-      start = [
-        w if s else next(own) for w, s in zip(weights.trainable, is_shared, strict=True)
-      ]
-      statistics = list(client_state["statistics"])
-      model_weights = tff.learning.models.ModelWeights(start, statistics)
+      model_weights = _own_model(weights, client_state, is_shared)
+      start, statistics = model_weights.trainable, model_weights.non_trainable
       update, new_statistics, report = train_fn(model_weights, dataset, round_number)
       finite = rows.all_finite([*update, *new_statistics])
       private = [
@@ -197,6 +218,57 @@ def _build_train(model_fn, work, inputs, weights_type, is_shared):
     return collections.OrderedDict(update=list(update), state=state, report=report)
 
   return train
+
+
+def _build_poison(attack, model_fn, work, inputs, train, is_shared, share_statistics):
+  """The malicious clients' phase: `train`'s arguments, its result -> a result."""
+
+  @tff.tensorflow.computation(
+    *train.type_signature.parameter, train.type_signature.result
+  )
+  def replace(round_number, weights, client_state, client, honest):
+    craft = attack.build_craft(model_fn(), work)
+
+    @tf.function
+    def choose(round_number, weights, client_state, client, dataset, honest):
+      update, statistics = list(honest["update"]), list(honest["state"]["statistics"])
+
+      def crafted():
+        model_weights = _own_model(weights, client_state, is_shared)
+        # Without others' updates to see, the mean's place is held by the honest update.
+        made = craft(model_weights, dataset, round_number, update, update)
+        return list(made[0]), list(made[1]) if share_statistics else statistics
+
+      sent = tf.cond(client["is_malicious"], crafted, lambda: (update, statistics))
+      report = collections.OrderedDict(honest["report"])
+      report["finished"] = client_work.time_after(sent[0])
+      return (*sent, report)
+
+    dataset = inputs.dataset(client)
+    arguments = (round_number, weights, client_state, client, dataset, honest)
+    update, statistics, report = choose(*arguments)
+    private = list(honest["state"]["private"])
+    state = collections.OrderedDict(private=private, statistics=list(statistics))
+    return collections.OrderedDict(update=list(update), state=state, report=report)
+
+  return replace
+
+
+def _own_model(weights, client_state, is_shared):
+  """Where a client starts: the server's shared layers, its own others (Eq. 9)."""
+  own = iter(client_state["private"])
+  start = [
+    w if s else next(own) for w, s in zip(weights.trainable, is_shared, strict=True)
+  ]
+  return tff.learning.models.ModelWeights(start, list(client_state["statistics"]))
+
+
+def _check_attack(attack) -> None:
+  if "benign_updates" in attack.sees:
+    raise ValueError(
+      "build_fl_plas: `training_attack` must not see `benign_updates`, got "
+      f"{type(attack).__name__}. Choose an attack on own data and training alone."
+    )
 
 
 def _with_statistics(client_states, statistics):

@@ -1,0 +1,81 @@
+"""What the registry says about an attack."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# What an attack changes: a client's data, how it trains, or the update it sends.
+KINDS = ("data", "training", "update")
+# What an attack may be shown.
+SIGHTS = frozenset({"own_data", "own_training", "benign_updates", "aggregator"})
+# What `build` may be given besides the settings: D_mal (images, labels), the honest
+# clients' epochs, the clients of a round, how many of them are malicious, the model,
+# the server's Krum (or None), the shapes of the trainable variables.
+NEEDS = frozenset(
+  {
+    *("images", "labels", "benign_epochs", "num_clients", "num_malicious", "model_fn"),
+    *("rule", "shapes"),
+  }
+)
+
+
+def _suits_all(*, class_names: tuple[str, ...], image_shape: tuple[int, ...]) -> dict:
+  del class_names, image_shape
+  return {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackSpec:
+  """What is known of an attack without building it.
+
+  Attributes:
+    name: key in `ATTACKS`.
+    kind: one of `KINDS`.
+    build: `build(**settings)` -> the attack; settings are those of its module.
+    sees: threat model, a subset of `SIGHTS`. Where an attack has several forms: what
+      the default form sees.
+    paper: who proposed it; "FLARE" or "FL-PLAS" if it is in one of their tables.
+    anchor: place in that paper.
+    summary: one line for lists and tables.
+    suited: `suited(class_names=..., image_shape=...)` -> settings that suit such data,
+      for those that a user leaves out.
+    needs: arguments of `build` that the harness supplies, a subset of `NEEDS`.
+    data_attack: training attacks: settings -> (name, settings) of the data attack that
+      poisons the attackers' data and whose test set scores them; None: none.
+    works_on_shared_layers: training attacks: whether it also makes sense where clients
+      send only a part of the model (FL-PLAS).
+
+  Raises:
+    ValueError: `kind`, `sees` or `needs` holds an unknown word.
+  """
+
+  name: str
+  kind: str
+  build: Callable[..., Any]
+  sees: frozenset[str]
+  paper: str
+  anchor: str
+  summary: str
+  suited: Callable[..., dict[str, Any]] = _suits_all
+  needs: frozenset[str] = frozenset()
+  data_attack: Callable[[Mapping[str, Any]], tuple[str, dict]] | None = None
+  works_on_shared_layers: bool = False
+
+  def __post_init__(self):
+    if self.kind not in KINDS:
+      raise ValueError(
+        f"AttackSpec {self.name}: `kind` must be one of {', '.join(KINDS)}, "
+        f"got {self.kind!r}. Choose by what the attack changes."
+      )
+    object.__setattr__(self, "sees", frozenset(self.sees))
+    if not self.sees <= SIGHTS:
+      raise ValueError(
+        f"AttackSpec {self.name}: `sees` must be among {', '.join(sorted(SIGHTS))}, "
+        f"got {', '.join(sorted(self.sees - SIGHTS))}. The harness shows nothing else."
+      )
+    object.__setattr__(self, "needs", frozenset(self.needs))
+    if not self.needs <= NEEDS:
+      raise ValueError(
+        f"AttackSpec {self.name}: `needs` must be among {', '.join(sorted(NEEDS))}, "
+        f"got {', '.join(sorted(self.needs - NEEDS))}. The harness has nothing else."
+      )

@@ -1,0 +1,1 @@
+"""Attacks that replace what malicious clients send, after everybody has trained."""

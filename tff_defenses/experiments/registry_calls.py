@@ -1,0 +1,19 @@
+"""Calls of the registries' builders with settings that a user gave."""
+
+from collections.abc import Callable
+
+from tff_defenses.experiments.config import ConfigError
+
+
+def call_builder(field: str, name: str, builder: Callable, *args, **settings):
+  """Calls a registry's builder.
+
+  Raises:
+    ConfigError: the entry `name` does not take such settings; names the config's field.
+  """
+  try:
+    return builder(*args, **settings)
+  except (KeyError, TypeError) as error:
+    raise ConfigError(
+      f"ExperimentConfig: `{field}` must be settings that {name} takes: {error}."
+    ) from error

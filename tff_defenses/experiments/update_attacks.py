@@ -1,0 +1,76 @@
+"""Builds what malicious clients send instead of their updates, as a run sets it."""
+
+import attacks
+from attacks.updates import base, copy_first
+from tff_defenses.aggregators import krum
+from tff_defenses.experiments import config as config_lib
+from tff_defenses.experiments import federation as federation_lib
+from tff_defenses.experiments.registry_calls import call_builder
+
+COLLUDE = ("copy", "none")
+
+
+def build_update_attack(config: config_lib.ExperimentConfig, aggregator):
+  """The update attack of a run; None without one.
+
+  Several malicious clients that train an attack of FLARE send what the first of them
+  would send (FLARE Sec. 7.1), other training attackers each their own; the attack
+  setting `collude`, "copy" or "none", says otherwise.
+
+  Args:
+    config: Names the attack and its settings.
+    aggregator: The server's, for attacks that know it.
+
+  Raises:
+    ConfigError: the attack does not take such settings, or needs a benign client in
+      every round.
+  """
+  kind = config_lib.attacks_kind(config.attack)
+  if kind == "training":
+    return _build_collusion(config)
+  if kind != "update":
+    return None
+  spec = attacks.ATTACKS[config.attack]
+  supplied = {name: _SUPPLIES[name](config, aggregator) for name in spec.needs}
+  settings = {**supplied, **config.attack_settings}
+  attack = call_builder("attack_settings", config.attack, spec.build, **settings)
+  try:
+    base.check_round(attack, config.num_drawn, config.num_malicious_drawn)
+  except ValueError as error:
+    raise config_lib.ConfigError(f"ExperimentConfig: {error}") from error
+  return attack
+
+
+def _build_collusion(config):
+  is_flare = attacks.ATTACKS[config.attack].paper == "FLARE"
+  collude = config.attack_settings.get("collude", "copy" if is_flare else "none")
+  if collude not in COLLUDE:
+    raise config_lib.ConfigError(
+      f"ExperimentConfig: `attack_settings` must have `collude` one of "
+      f"{', '.join(map(repr, COLLUDE))}, got {collude!r}."
+    )
+  alone = config.num_malicious < 2 or (
+    config.participation == "fixed_frequency" and config.num_malicious_drawn < 2
+  )
+  return None if alone or collude == "none" else copy_first.CopyFirst()
+
+
+def _rule(config, aggregator):
+  """The server's Krum; None under another rule: the attack then assumes the paper's."""
+  del config
+  return aggregator if isinstance(aggregator, krum.KrumFactory) else None
+
+
+def _shapes(config, aggregator):
+  """Of the model's trainable variables, in model order."""
+  del aggregator
+  model = federation_lib.keras_fn(config)()
+  return tuple(tuple(v.shape) for v in model.trainable_variables)
+
+
+_SUPPLIES = {
+  "rule": _rule,
+  "shapes": _shapes,
+  "num_clients": lambda config, _: config.num_drawn,
+  "num_malicious": lambda config, _: config.num_malicious_drawn,
+}

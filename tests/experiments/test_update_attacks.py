@@ -1,4 +1,4 @@
-"""What the harness supplies to update attacks, when attackers collude, what it writes."""
+"""What the harness gives update attacks, when attackers collude, what it writes."""
 
 import numpy as np
 import pytest

@@ -56,6 +56,7 @@ ATTACKS: dict[str, AttackSpec] = {
     paper="FL-PLAS",
     anchor="FL-PLAS Sec. 6.1, Tables 4(b), 5(b)",
     summary="CIFAR-10's green cars called birds, no pixel changed",
+    datasets=("cifar10",),
   ),
   "edge_case": AttackSpec(
     name="edge_case",
@@ -65,6 +66,7 @@ ATTACKS: dict[str, AttackSpec] = {
     paper="FL-PLAS",
     anchor="FL-PLAS Sec. 6.1, Tables 4(b), 5(b)",
     summary="Southwest's aeroplanes called trucks; needs the images in --data_dir",
+    datasets=("cifar10",),
   ),
   "label_flip": AttackSpec(
     name="label_flip",

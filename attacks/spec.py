@@ -42,6 +42,7 @@ class AttackSpec:
     needs: arguments of `build` that the harness supplies, a subset of `NEEDS`.
     data_attack: training attacks: settings -> (name, settings) of the data attack that
       poisons the attackers' data and whose test set scores them; None: none.
+    datasets: names of the only data sets whose images it can be made of; None: any.
     works_on_shared_layers: training attacks: whether it also makes sense where clients
       send only a part of the model (FL-PLAS).
 
@@ -59,6 +60,7 @@ class AttackSpec:
   suited: Callable[..., dict[str, Any]] = _suits_all
   needs: frozenset[str] = frozenset()
   data_attack: Callable[[Mapping[str, Any]], tuple[str, dict]] | None = None
+  datasets: tuple[str, ...] | None = None
   works_on_shared_layers: bool = False
 
   def __post_init__(self):

@@ -7,6 +7,8 @@ from tff_defenses import aggregators
 from tff_defenses.experiments import datasets, grid_settings, partition, presets
 from tff_defenses.experiments.config import ConfigError
 
+PLAS = "fl_plas"
+
 
 def expand(preset=None, /, **settings):
   return grid_settings.expand(preset, settings)
@@ -32,10 +34,36 @@ def test_all_stands_for_every_name(name, known, rest):
   assert [getattr(c, name) for c in found] == list(known)
 
 
-def test_all_attacks_may_be_joined_by_none():
+def test_all_attacks_that_fit_the_data_may_be_joined_by_none():
   found = expand(attack=["none", "all"], malicious_fraction=[0.2])
-  assert [c.attack for c in found] == ["none", *attacks.ATTACKS]
-  assert [c.malicious_fraction for c in found] == [0.0] + [0.2] * len(attacks.ATTACKS)
+  fitting = [n for n, s in attacks.ATTACKS.items() if s.datasets is None]
+  assert [c.attack for c in found] == ["none", *fitting]
+  assert [c.malicious_fraction for c in found] == [0.0] + [0.2] * len(fitting)
+  on_cifar = expand(attack=["all"], dataset="cifar10")
+  assert [c.attack for c in on_cifar] == list(attacks.ATTACKS)
+
+
+def test_all_pairs_leave_out_what_makes_no_sense_and_name_it(caplog):
+  with caplog.at_level("INFO"):
+    found = expand(attack=["sign_flip"], defense=["all"])
+  assert [c.defense for c in found] == [n for n in aggregators.AGGREGATORS if n != PLAS]
+  assert "1 of" in caplog.text and "'sign_flip' replaces whole updates" in caplog.text
+
+
+def test_what_was_asked_for_by_name_is_refused_by_name():
+  with pytest.raises(ConfigError, match="'sign_flip' replaces whole updates"):
+    expand(attack=["sign_flip"], defense=[PLAS])
+  with pytest.raises(ConfigError, match="'semantic' is made of images of cifar10"):
+    expand(attack=["semantic"])
+
+
+def test_settings_keyed_by_names_go_to_those_alone():
+  settings = {"krum": {"variant": "authors"}, "flare": {"mmd": "authors"}}
+  found = expand(defense=["fedavg", "krum", "flare"], defense_settings=settings)
+  own = [c.defense_settings for c in found]
+  assert own == [{}, settings["krum"], settings["flare"]]
+  (same,) = expand(defense=["krum"], defense_settings={"variant": "authors"})
+  assert same.defense_settings == {"variant": "authors"}
 
 
 def test_settings_replace_those_of_the_preset():

@@ -148,7 +148,27 @@ class ExperimentConfig:
     faults = [*self._unknown_names(), *self._numbers_out_of_range()]
     if not faults:  # what follows relies on known names and sound numbers
       faults += [*self._clients_that_do_not_fit(), *self._data_that_do_not_fit()]
+      faults += self.misfits()
     return faults
+
+  def misfits(self) -> list[str]:
+    """Why the attack makes no sense on this data set or against this defense."""
+    if self.attack == NO_ATTACK:
+      return []
+    spec, found = attacks.ATTACKS[self.attack], []
+    if spec.datasets is not None and self.dataset not in spec.datasets:
+      found.append(
+        f"ExperimentConfig: attack {self.attack!r} is made of images of "
+        f"{', '.join(spec.datasets)}, got data set {self.dataset!r}. Choose that one."
+      )
+    state = "client_state" in aggregators.AGGREGATORS[self.defense].needs
+    whole = spec.kind in ("training", "update")
+    if state and whole and not spec.works_on_shared_layers:
+      found.append(
+        f"ExperimentConfig: attack {self.attack!r} replaces whole updates, which "
+        f"defense {self.defense!r} does not exchange. Use a data attack."
+      )
+    return found
 
   def _unknown_names(self):
     choices = {
@@ -246,13 +266,6 @@ class ExperimentConfig:
       )
     if self.augment not in (None, "crop_flip"):
       yield _fault("augment", "none or crop_flip", self.augment)
-    state = "client_state" in aggregators.AGGREGATORS[self.defense].needs
-    whole = attacks_kind(self.attack) in ("training", "update")
-    if state and whole and not attacks.ATTACKS[self.attack].works_on_shared_layers:
-      yield (
-        f"ExperimentConfig: attack {self.attack!r} replaces whole updates, which "
-        f"defense {self.defense!r} does not exchange. Use a data attack."
-      )
 
 
 def attacks_kind(attack: str) -> str | None:

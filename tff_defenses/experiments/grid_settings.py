@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from tff_defenses import aggregators
 from tff_defenses.experiments import datasets, names, partition, presets
 from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
 
+_logger = logging.getLogger(__name__)
 _ALL = {
   "dataset": datasets.DATASETS,
   "defense": aggregators.AGGREGATORS,
@@ -34,7 +36,9 @@ def expand(
 
   Args:
     preset: A name in `PRESETS`, or None.
-    settings: Replace the preset's; "all" in a list stands for every name.
+    settings: Replace the preset's; "all" in a list stands for every name, pairs that
+      make no sense together left out. `defense_settings` and `attack_settings` go to
+      every run, or, keyed by names of defenses or attacks, to theirs alone.
     data_dir, cache_dir: Go into every config.
     output_dir: None: "results".
 
@@ -50,10 +54,12 @@ def expand(
   fixed = {n: v for n, v in merged.items() if n not in lists}
   found = []
   for values in itertools.product(*lists.values()):
-    chosen = {**fixed, **dict(zip(lists, values, strict=True))}
+    chosen = _own_settings({**fixed, **dict(zip(lists, values, strict=True))})
     if chosen.get("attack", NO_ATTACK) == NO_ATTACK:
       chosen["malicious_fraction"] = 0.0
     found.append(ExperimentConfig(**chosen, data_dir=data_dir, cache_dir=cache_dir))
+  if any("all" in v for v in merged.values() if isinstance(v, list)):
+    found = _without_misfits(found)
   _check(found)
   return _with_folders(found, output_dir)
 
@@ -65,6 +71,33 @@ def _every(name, values):
   known = _ALL.get(name, ())
   found = [v for value in values for v in (known if value == "all" else [value])]
   return found if known else values
+
+
+def _own_settings(chosen):
+  """Settings keyed by names of a registry, reduced to those of the chosen name."""
+  for kind, known in (
+    ("defense", aggregators.AGGREGATORS),
+    ("attack", attacks.ATTACKS),
+  ):
+    given = chosen.get(f"{kind}_settings")
+    if given and all(name in known for name in given):
+      default = getattr(ExperimentConfig, kind)
+      chosen[f"{kind}_settings"] = given.get(chosen.get(kind, default), {})
+  return chosen
+
+
+def _without_misfits(configs):
+  """Drops pairs that only "all" brought together; says how many, and the first why."""
+  sound = [c for c in configs if not (c.problems() and c.problems() == c.misfits())]
+  dropped = [c for c in configs if c not in sound]
+  if dropped and sound:
+    _logger.info(
+      "%d of %d combinations make no sense and are left out, first: %s",
+      len(dropped),
+      len(configs),
+      dropped[0].misfits()[0],
+    )
+  return sound or configs
 
 
 def _check(configs):

@@ -37,6 +37,8 @@ class ExperimentConfig:
   defense_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   attack: str = NO_ATTACK
   attack_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  attack_start: int = 1  # first round in which malicious clients attack
+  attack_stop: int | None = None  # last such round; None: to the end
   num_clients: int = 10  # FLARE sec. 6.1
   clients_per_round: int | None = None  # None: all (FLARE); FL-PLAS: 30 of 100
   participation: str = "fixed_frequency"  # share of malicious clients a round
@@ -111,6 +113,11 @@ class ExperimentConfig:
       return 0
     wanted = _round(self.malicious_fraction * self.num_drawn)
     return min(wanted, self.num_malicious)
+
+  def attacks_in(self, round_number: int) -> bool:
+    """Whether malicious clients attack in this round."""
+    stop = math.inf if self.attack_stop is None else self.attack_stop
+    return self.attack_start <= round_number <= stop
 
   @property
   def told_byzantine(self) -> int:
@@ -199,6 +206,8 @@ class ExperimentConfig:
       "checkpoint_every": 1,
       "aux_size": 2,
       "aux_class": 0,
+      "attack_start": 1,
+      "attack_stop": 1,
       "root_per_class": 1,
       "root_epochs": 1,
       "seed": 0,
@@ -243,6 +252,15 @@ class ExperimentConfig:
     ):
       rule = f"large enough for one of {self.num_clients} clients"
       yield _fault("malicious_fraction", rule, self.malicious_fraction)
+    if (self.attack_stop or self.rounds) < self.attack_start:
+      rule = f"at least `attack_start` ({self.attack_start})"
+      yield _fault("attack_stop", rule, self.attack_stop or self.rounds)
+    windowed = (self.attack_start, self.attack_stop) != (1, None)
+    if windowed and attacks_kind(self.attack) == "data":
+      yield (
+        f"ExperimentConfig: attack {self.attack!r} poisons data once for all rounds, "
+        "got `attack_start` or `attack_stop`. Use a training or update attack."
+      )
     if self.num_malicious == self.num_clients:
       rule = "below 1: a benign client must be left to be scored"
       yield _fault("malicious_fraction", rule, self.malicious_fraction)

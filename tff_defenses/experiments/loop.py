@@ -17,9 +17,10 @@ from tff_defenses.experiments import (
   detection,
   federation,
   records,
+  threat_model,
   trainers,
 )
-from tff_defenses.experiments.config import ExperimentConfig, attacks_kind
+from tff_defenses.experiments.config import ExperimentConfig
 
 _logger = logging.getLogger(__name__)
 _SHOWN = {
@@ -113,17 +114,7 @@ def describe(config: ExperimentConfig) -> dict[str, Any]:
     "config_hash": config.hash(),
     **config.to_dict(),
     "reduced": config.is_reduced,
-    "threat_model": {
-      "attack": config.attack,
-      "kind": attacks_kind(config.attack),
-      "malicious_clients": list(config.malicious_clients),
-      "malicious_per_round": config.num_malicious_drawn,
-      "participation": config.participation,
-      "true_num_byzantine": config.num_malicious_drawn,
-      "told_num_byzantine": config.told_byzantine,
-      "first_round": 1,
-      "last_round": config.rounds,
-    },
+    "threat_model": threat_model.record(config),
   }
 
 

@@ -1,0 +1,46 @@
+"""What config.json says of the attackers."""
+
+import pytest
+
+from tff_defenses.experiments import threat_model
+from tff_defenses.experiments.config import ExperimentConfig
+
+
+def record(**settings):
+  return threat_model.record(ExperimentConfig(**settings))
+
+
+def test_without_an_attack_nobody_is_malicious():
+  found = record()
+  assert found["attack"] == "none" and found["kind"] is None
+  assert found["malicious_clients"] == [] and found["sees"] == []
+  assert found["true_num_byzantine"] == found["told_num_byzantine"] == 0
+
+
+def test_update_attack_of_a_part_of_the_clients():
+  found = record(
+    attack="inner_product",
+    attack_settings={"epsilon": 2.0},
+    num_clients=20,
+    clients_per_round=10,
+    malicious_fraction=0.3,
+    num_byzantine=1,
+    rounds=9,
+    attack_start=3,
+  )
+  assert found["malicious_clients"] == list(range(14, 20))
+  assert found["malicious_per_round"] == found["true_num_byzantine"] == 3
+  assert found["told_num_byzantine"] == 1
+  assert found["sees"] == ["benign_updates"] and found["boost"] == 2.0
+  assert (found["first_round"], found["last_round"]) == (3, 9)
+
+
+@pytest.mark.parametrize(("stop", "last"), [(None, 5), (4, 4), (8, 5)])
+def test_the_attack_ends_with_the_run_at_the_latest(stop, last):
+  found = record(attack="sign_flip", rounds=5, attack_stop=stop)
+  assert found["last_round"] == last
+
+
+def test_rounds_outside_the_attack():
+  config = ExperimentConfig(attack="sign_flip", attack_start=2, attack_stop=3)
+  assert [r for r in range(1, 6) if config.attacks_in(r)] == [2, 3]

@@ -1,0 +1,40 @@
+"""What a run's attackers are, know and do: written to config.json before round 1."""
+
+from typing import Any
+
+import attacks
+from tff_defenses.experiments.config import NO_ATTACK, ExperimentConfig, attacks_kind
+
+_BOOSTS = ("boost", "gamma", "scale", "epsilon")  # what attacks call their factor
+
+
+def record(config: ExperimentConfig) -> dict[str, Any]:
+  """The threat model of a run, as JSON values.
+
+  Returns:
+    attack, kind ("data", "training", "update" or None); malicious_clients, their
+    indices; malicious_per_round and participation ("fixed_frequency": the same number
+    each round, "random": on average); sees, what the attack's default form is shown;
+    settings and boost, as given (None: the attack's own); true_num_byzantine and
+    told_num_byzantine, f as it is and as the rule is told; first_round, last_round in
+    which malicious clients attack.
+  """
+  settings = dict(config.attack_settings)
+  return {
+    "attack": config.attack,
+    "kind": attacks_kind(config.attack),
+    "malicious_clients": list(config.malicious_clients),
+    "malicious_per_round": config.num_malicious_drawn,
+    "participation": config.participation,
+    "sees": sorted(_sees(config.attack)),
+    "settings": settings,
+    "boost": next((settings[name] for name in _BOOSTS if name in settings), None),
+    "true_num_byzantine": config.num_malicious_drawn,
+    "told_num_byzantine": config.told_byzantine,
+    "first_round": config.attack_start,
+    "last_round": min(config.attack_stop or config.rounds, config.rounds),
+  }
+
+
+def _sees(attack: str) -> frozenset[str]:
+  return frozenset() if attack == NO_ATTACK else attacks.ATTACKS[attack].sees

@@ -147,6 +147,31 @@ def test_a_rule_outside_its_assumption_says_so_once(
   assert len(caplog.messages) == 1 and sentence in caplog.messages[0]
 
 
+@pytest.fixture(scope="module")
+def unattacked(tmp_path_factory, shard_cache, runtime):
+  """metrics.csv of a run without an attack."""
+  folder = tmp_path_factory.mktemp("unattacked")
+  config = toy_runs.toy(folder, shard_cache, rounds=2)
+  return loop.run(config, runtime).folder.read("metrics.csv")
+
+
+@pytest.mark.parametrize("attack", ["trigger", "krum_backdoor", "sign_flip", "scaling"])
+def test_an_attack_without_attackers_is_none_at_all(attack, toy, runtime, unattacked):
+  config = toy(attack=attack, malicious_fraction=0.0, rounds=2)
+  found = loop.run(config, runtime).folder.read("metrics.csv")
+  for column in ("accuracy", "train_loss", "num_rejected"):
+    assert found[column].tolist() == unattacked[column].tolist()
+
+
+def test_before_its_first_round_an_attack_does_nothing(toy, runtime, unattacked):
+  settings = {"attack": "sign_flip", "malicious_fraction": 0.34, "rounds": 2}
+  settings["attack_settings"] = {"scale": 50.0}
+  found = loop.run(toy(attack_start=2, **settings), runtime).folder.read("metrics.csv")
+  columns = ["accuracy", "train_loss"]
+  assert found[columns].iloc[0].tolist() == unattacked[columns].iloc[0].tolist()
+  assert found["accuracy"].iloc[1] != unattacked["accuracy"].iloc[1]
+
+
 def test_a_rule_inside_its_assumption_says_nothing(tmp_path, caplog, monkeypatch):
   settings = {"attack": "trigger", "num_clients": 10, "malicious_fraction": 0.1}
   config = toy_runs.toy(tmp_path, tmp_path, defense="krum", **settings)

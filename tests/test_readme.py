@@ -68,7 +68,7 @@ def test_names_exist():
   for preset in re.findall(r"--preset=(\w+)", README):
     assert preset in presets.PRESETS
   for names in re.findall(r"--defense=([\w,]+)", README):
-    assert set(names.split(",")) <= set(aggregators.AGGREGATORS)
+    assert set(names.split(",")) <= {"all", *aggregators.AGGREGATORS}
   assert "lenet" in models.MODELS
 
 

@@ -33,7 +33,7 @@ def _row(config, summary):
     "dataset": config.dataset,
     "defense": config.defense,
     "attack": config.attack,
-    "malicious %": round(100 * config.malicious_fraction),
+    "malicious %": round(100 * config.malicious_fraction * bool(config.num_malicious)),
     "seed": config.seed,
     "reduced": "yes" if config.is_reduced else "no",
   }

@@ -53,7 +53,8 @@ class KrumTrial:
   ) -> tf.Tensor:
     """Whether Krum selects a crafted row; -> [] bool."""
     distances = self.squared_distances(step, place)
-    picked = krum.select(scores(distances, num_byzantine, variant), num_selected)
+    scores = krum.scores_of(distances, num_byzantine, variant=variant)
+    picked = krum.select(scores, num_selected)
     return tf.reduce_any(picked & tf.equal(place, self._num_known))
 
   def bound(self, num_rows, num_crafted) -> tf.Tensor:
@@ -75,22 +76,6 @@ class KrumTrial:
   @property
   def _num_known(self):
     return tf.shape(self._norms)[0]
-
-
-def scores(squared_distances: tf.Tensor, num_byzantine, variant: str) -> tf.Tensor:
-  """`krum.krum_scores` from the distances, for f that is known in the round only.
-
-  >>> line = tf.constant([[0.0], [1.0], [2.0], [4.0], [100.0]])
-  >>> scores((line - tf.transpose(line)) ** 2, 1, "paper").numpy().tolist()
-  [5.0, 2.0, 5.0, 13.0, 18820.0]
-  """
-  num_rows = tf.shape(squared_distances)[0]
-  distances, spare = squared_distances, num_byzantine + 2
-  if variant == "authors":
-    distances, spare = tf.sqrt(distances), 3
-  others = tf.linalg.set_diag(distances, tf.fill([num_rows], np.float32(np.inf)))
-  num_neighbours = tf.minimum(tf.maximum(num_rows - spare, 1), num_rows - 1)
-  return tf.reduce_sum(tf.sort(others, axis=1)[:, :num_neighbours], axis=1)
 
 
 def kernels(sign: tf.Tensor, known: tf.Tensor, shapes) -> tuple[tf.Tensor, tf.Tensor]:

@@ -57,8 +57,14 @@ def krum_scores(
   >>> krum_scores(rows, 1).numpy().tolist()
   [5.0, 2.0, 5.0, 13.0, 18820.0]
   """
-  num_clients = tf.shape(updates)[0]
-  distances = squared_distances(updates)
+  return scores_of(squared_distances(updates), num_byzantine, variant=variant)
+
+
+def scores_of(
+  distances: tf.Tensor, num_byzantine: int | tf.Tensor, *, variant: str = "paper"
+) -> tf.Tensor:
+  """`krum_scores` from squared distances; [n, n] -> [n]; the diagonal is not read."""
+  num_clients = tf.shape(distances)[0]
   spare = num_byzantine + 2
   if variant == "authors":
     distances, spare = tf.sqrt(distances), 3

@@ -101,7 +101,7 @@ QUICK_BACKDOOR = {
   "attack_settings": {"form": "self", "boost": 10.0, "mal_epochs": 2, "kind": "trojan"},
   "num_clients": 10,  # FLARE sec. 6.1
   "malicious_fraction": 0.1,  # FLARE sec. 7.1
-  "rounds": 5,  # ours
+  "rounds": 4,  # ours
   "local_epochs": 2,  # ours
   "batch_size": 32,  # FLARE sec. 6.1, CIFAR-10
   "max_train_images": 1_500,  # ours
@@ -116,7 +116,7 @@ QUICK_TRIGGER = {
   "num_clients": 20,  # ours
   "malicious_fraction": 0.8,  # FL-PLAS Fig. 3
   "malicious_first": True,
-  "rounds": 6,  # ours
+  "rounds": 5,  # ours
   "local_epochs": 1,  # FL-PLAS Table 3
   "batch_size": 8,  # ours: enough steps on few images
   "max_train_images": 2_000,  # ours

@@ -116,7 +116,7 @@ QUICK_TRIGGER = {
   "num_clients": 20,  # ours
   "malicious_fraction": 0.8,  # FL-PLAS Fig. 3
   "malicious_first": True,
-  "rounds": 5,  # ours
+  "rounds": 6,  # ours
   "local_epochs": 1,  # FL-PLAS Table 3
   "batch_size": 8,  # ours: enough steps on few images
   "max_train_images": 2_000,  # ours

@@ -138,6 +138,30 @@ def test_update_attacks_without_malicious_clients_do_nothing(name):
   np.testing.assert_array_equal(found, given["deltas"])
 
 
+each_data_attack = pytest.mark.parametrize(
+  "name", ["trigger", "label_flip", "distributed_trigger"]
+)
+
+
+@each_data_attack
+@pytest.mark.parametrize("shape", [(5,), (6, 1)])
+def test_labels_that_do_not_fit_the_images_raise(name, shape):
+  settings, given = attack_arguments(ATTACKS[name])
+  attack, labels = ATTACKS[name].build(**settings), np.zeros(shape, int)
+  with pytest.raises(ValueError, match="poison: `labels` must be"):
+    attack.poison(given["images"], labels, 0)
+  with pytest.raises(ValueError, match="test_set: `labels` must be"):
+    attack.test_set(given["images"], labels)
+
+
+@each_data_attack
+@pytest.mark.parametrize("seeds", [(-1, 0), (0, -1)])
+def test_negative_seed_or_index_raises(name, seeds):
+  settings, given = attack_arguments(ATTACKS[name])
+  with pytest.raises(ValueError, match="non-negative"):
+    ATTACKS[name].build(**settings).poison(given["images"], given["labels"], *seeds)
+
+
 @each_attack
 def test_built_attacks_see_no_more_than_their_entry_says(name):
   spec = ATTACKS[name]

@@ -88,6 +88,43 @@ class DataAttack(abc.ABC):
     """
 
 
+class ShareAttack(DataAttack):
+  """Poisons a share of a malicious client's own images, chosen by seed and client."""
+
+  @property
+  @abc.abstractmethod
+  def share(self) -> float:
+    """Of a client's images, 0..1."""
+
+  def poison(
+    self,
+    images: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    client_index: int = 0,
+    malicious_index: int = 0,
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Copies of a client's images and labels, part of them poisoned, order kept.
+
+    The first int(share * N) images of a permutation drawn from (seed, client_index)
+    are poisoned. Arguments as in `DataAttack.poison`.
+
+    Raises:
+      ValueError: another number of labels than of images; what the attack raises;
+        NumPy's, for a negative seed or index.
+    """
+    check_pairs(f"{type(self).__name__}.poison", images, labels)
+    chosen = choose(self.share, len(labels), seed, client_index)
+    images, labels = np.array(images), np.array(labels)
+    poisoned = self._poisoned(images[chosen], labels[chosen], malicious_index)
+    images[chosen], labels[chosen] = poisoned
+    return images, labels
+
+  @abc.abstractmethod
+  def _poisoned(self, images, labels, malicious_index: int):
+    """The chosen images, [p, H, W, C] and [p], as the attacker wants them."""
+
+
 def choose(fraction: float, count: int, seed: int, client_index: int) -> np.ndarray:
   """Positions of the int(fraction * count) images of a client that are poisoned."""
   order = np.random.default_rng([seed, client_index]).permutation(count)

@@ -52,7 +52,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class DistributedTriggerAttack(base.DataAttack):
+class DistributedTriggerAttack(base.ShareAttack):
   """Malicious client j paints part j mod 4; the test images carry all parts.
 
   Threat model: sees `own_data` only; the parts are agreed upon before training.
@@ -82,7 +82,7 @@ class DistributedTriggerAttack(base.DataAttack):
         "Choose the one made for the data set."
       )
     base.check_whole(who, "target_label", self.target_label, "DBA has 2.")
-    base.check_fraction(who, self._share, "DBA poisons 20 of 64 (MNIST), 5 of 64.")
+    base.check_fraction(who, self.share, "DBA poisons 20 of 64 (MNIST), 5 of 64.")
     trigger.check_value(who, self._layout.union, self.value)
 
   @property
@@ -95,7 +95,8 @@ class DistributedTriggerAttack(base.DataAttack):
     return self.layout if isinstance(self.layout, Layout) else LAYOUTS[self.layout]
 
   @property
-  def _share(self):
+  def share(self) -> float:
+    """`fraction`, or the layout's."""
     return self._layout.fraction if self.fraction is None else self.fraction
 
   def check(self, num_classes: int, image_shape: tuple[int, ...]) -> None:
@@ -104,31 +105,11 @@ class DistributedTriggerAttack(base.DataAttack):
     base.check_class(who, "target_label", self.target_label, num_classes)
     self._layout.union.coordinates(*image_shape[:2])
 
-  def poison(
-    self,
-    images: np.ndarray,
-    labels: np.ndarray,
-    seed: int,
-    client_index: int = 0,
-    malicious_index: int = 0,
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """Copies of a client's images and labels, part of them poisoned, order kept.
-
-    The first int(fraction * N) images of a permutation drawn from (seed,
-    client_index) get part `malicious_index` mod 4 and the target label.
-
-    Raises:
-      ValueError: as in `trigger.paint`; another number of labels than of images;
-        NumPy's, for a negative seed or index.
-    """
-    base.check_pairs("DistributedTriggerAttack.poison", images, labels)
+  def _poisoned(self, images, labels, malicious_index):
     parts = self._layout.parts
-    chosen = base.choose(self._share, len(labels), seed, client_index)
-    images, labels = np.array(images), np.array(labels)
     part = parts[malicious_index % len(parts)]
-    images[chosen] = trigger.paint(images[chosen], part, self.value)
-    labels[chosen] = self.target_label
-    return images, labels
+    painted = trigger.paint(images, part, self.value)
+    return painted, np.full_like(labels, self.target_label)
 
   def test_set(
     self, images: np.ndarray, labels: np.ndarray

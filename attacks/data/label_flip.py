@@ -16,7 +16,7 @@ _DIGITS = tuple("0123456789")
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelFlipAttack(base.DataAttack):
+class LabelFlipAttack(base.ShareAttack):
   """Relabels part of a malicious client's images.
 
   Threat model: sees `own_data` only.
@@ -75,29 +75,14 @@ class LabelFlipAttack(base.DataAttack):
       base.check_class(who, "source_class", self.source_class, num_classes)
       base.check_class(who, "target_class", self.target_class, num_classes)
 
-  def poison(
-    self,
-    images: np.ndarray,
-    labels: np.ndarray,
-    seed: int,
-    client_index: int = 0,
-    malicious_index: int = 0,
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """Copies of a client's images and labels, labels partly flipped, order kept.
+  @property
+  def share(self) -> float:
+    """`fraction`."""
+    return self.fraction
 
-    The first int(fraction * N) images of a permutation drawn from (seed,
-    client_index) get the label that `flip` gives them.
-
-    Raises:
-      ValueError: another number of labels than of images; a label that is no class;
-        NumPy's, for a negative seed or index.
-    """
+  def _poisoned(self, images, labels, malicious_index):
     del malicious_index
-    base.check_pairs("LabelFlipAttack.poison", images, labels)
-    chosen = base.choose(self.fraction, len(labels), seed, client_index)
-    images, labels = np.array(images), np.array(labels)
-    labels[chosen] = self.flip(labels[chosen])
-    return images, labels
+    return images, self.flip(labels)
 
   def flip(self, labels: np.ndarray) -> np.ndarray:
     """The attacker's labels for true ones; [N] -> [N].

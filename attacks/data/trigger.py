@@ -148,7 +148,7 @@ def paint(
 
 
 @dataclasses.dataclass(frozen=True)
-class TriggerAttack(base.DataAttack):
+class TriggerAttack(base.ShareAttack):
   """Paints a pattern on part of a malicious client's images and relabels them.
 
   Threat model: sees `own_data` only.
@@ -193,37 +193,15 @@ class TriggerAttack(base.DataAttack):
     base.check_class("TriggerAttack", "target_label", self.target, num_classes)
     _find("TriggerAttack", self.pattern).coordinates(*image_shape[:2])
 
-  def poison(
-    self,
-    images: np.ndarray,
-    labels: np.ndarray,
-    seed: int,
-    client_index: int = 0,
-    malicious_index: int = 0,
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """Copies of a client's images and labels, part of them poisoned, order kept.
+  @property
+  def share(self) -> float:
+    """`fraction`."""
+    return self.fraction
 
-    The first int(fraction * N) images of a permutation drawn from (seed,
-    client_index) are painted and get the target label.
-
-    Args:
-      images: [N, H, W, C], as in `paint`.
-      labels: [N] integers.
-      seed: of the experiment, >= 0.
-      client_index: of the malicious client, >= 0.
-      malicious_index: not used; all malicious clients paint the same pattern.
-
-    Raises:
-      ValueError: as in `paint`; another number of labels than of images; NumPy's, for a
-        negative seed or index.
-    """
+  def _poisoned(self, images, labels, malicious_index):
     del malicious_index
-    base.check_pairs("TriggerAttack.poison", images, labels)
-    chosen = base.choose(self.fraction, len(labels), seed, client_index)
-    images, labels = np.array(images), np.array(labels)
-    images[chosen] = paint(images[chosen], self.pattern, self.value)
-    labels[chosen] = self.target
-    return images, labels
+    painted = paint(images, self.pattern, self.value)
+    return painted, np.full_like(labels, self.target)
 
   def test_set(
     self, images: np.ndarray, labels: np.ndarray

@@ -148,21 +148,6 @@ def test_value_that_no_byte_holds_raises(data):
     DistributedTriggerAttack(value=256).poison(*data, 0)
 
 
-@pytest.mark.parametrize("labels", [np.zeros(63, int), np.zeros((64, 1), int)])
-def test_labels_that_do_not_fit_the_images_raise(data, labels):
-  attack = DistributedTriggerAttack()
-  with pytest.raises(ValueError, match="poison: `labels` must be"):
-    attack.poison(data[0], labels, 0)
-  with pytest.raises(ValueError, match="test_set: `labels` must be"):
-    attack.test_set(data[0], labels)
-
-
-@pytest.mark.parametrize("seeds", [(-1, 0), (0, -1)])
-def test_negative_seed_or_index_raises(data, seeds):
-  with pytest.raises(ValueError, match="non-negative"):
-    DistributedTriggerAttack().poison(*data, *seeds)
-
-
 def test_settings_are_shown_and_compared():
   attack = DistributedTriggerAttack("dba_cifar", 3)
   text = "layout='dba_cifar', target_label=3, fraction=None, value=255"

@@ -236,21 +236,6 @@ def test_check_accepts_what_fits_and_names_what_does_not():
     TriggerAttack("flplas_cifar").check(10, MNIST)
 
 
-@pytest.mark.parametrize("labels", [np.zeros(99, int), np.zeros((100, 1), int)])
-def test_labels_that_do_not_fit_the_images_raise(data, labels):
-  attack = TriggerAttack()
-  with pytest.raises(ValueError, match="poison: `labels` must be"):
-    attack.poison(data[0], labels, 0)
-  with pytest.raises(ValueError, match="test_set: `labels` must be"):
-    attack.test_set(data[0], labels)
-
-
-@pytest.mark.parametrize("seeds", [(-1, 0), (0, -1)])
-def test_negative_seed_or_index_raises(data, seeds):
-  with pytest.raises(ValueError, match="non-negative"):
-    TriggerAttack().poison(*data, *seeds)
-
-
 @pytest.mark.parametrize("size", [0, -2, 1.5, True])
 def test_bad_square_size_raises(size):
   with pytest.raises(ValueError, match="`size`"):

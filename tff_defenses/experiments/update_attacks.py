@@ -68,9 +68,4 @@ def _shapes(config, aggregator):
   return tuple(tuple(v.shape) for v in model.trainable_variables)
 
 
-_SUPPLIES = {
-  "rule": _rule,
-  "shapes": _shapes,
-  "num_clients": lambda config, _: config.num_drawn,
-  "num_malicious": lambda config, _: config.num_malicious_drawn,
-}
+_SUPPLIES = {"rule": _rule, "shapes": _shapes}

@@ -14,42 +14,13 @@ from tff_defenses.aggregators import checks
 from tff_defenses.learning import client_work
 
 
-def pretrain(
-  model_fn: Callable,
-  images: np.ndarray,
-  labels: np.ndarray,
-  optimizer: tff.learning.optimizers.Optimizer,
-  *,
-  epochs: int,
-  batch_size: int = 32,
-  initial_weights: tff.learning.models.ModelWeights | None = None,
-) -> tff.learning.models.ModelWeights:
-  """Trains a model on the auxiliary data, in their given order, in TFF's runtime.
-
-  Args:
-    model_fn: Makes a `tff.learning.models.VariableModel` for {x, y} batches.
-    images: D, [m, H, W, C], pixels in 0..255.
-    labels: [m].
-    optimizer: The clients'.
-    epochs: Passes over D. The paper gives no number; the presets take E.
-    batch_size: Images a step.
-    initial_weights: Start; None: what `model_fn` makes.
+def pretrain(*args, **settings) -> tff.learning.models.ModelWeights:
+  """Runs `build_pretraining(*args, **settings)`.
 
   Returns:
     `ModelWeights` of arrays, for `initial_weights` of `build_fed_avg`.
-
-  Raises:
-    ValueError: `epochs` is no whole number >= 1, or images and labels differ in number.
   """
-  return build_pretraining(
-    model_fn,
-    images,
-    labels,
-    optimizer,
-    epochs=epochs,
-    batch_size=batch_size,
-    initial_weights=initial_weights,
-  )()
+  return build_pretraining(*args, **settings)()
 
 
 def build_pretraining(
@@ -62,7 +33,20 @@ def build_pretraining(
   batch_size: int = 32,
   initial_weights: tff.learning.models.ModelWeights | None = None,
 ) -> tff.Computation:
-  """Builds what `pretrain` runs, of the same arguments: -> `ModelWeights`."""
+  """Builds the training on the auxiliary data, in their given order: -> `ModelWeights`.
+
+  Args:
+    model_fn: Makes a `tff.learning.models.VariableModel` for {x, y} batches.
+    images: D, [m, H, W, C], pixels in 0..255.
+    labels: [m].
+    optimizer: The clients'.
+    epochs: Passes over D. The paper gives no number; the presets take E.
+    batch_size: Images a step.
+    initial_weights: Start; None: what `model_fn` makes.
+
+  Raises:
+    ValueError: `epochs` is no whole number >= 1, or images and labels differ in number.
+  """
   checks.check_at_least("pretrain", "epochs", "passes over D", epochs, 1)
   if len(images) != len(labels) or not len(images):
     raise ValueError(

@@ -9,13 +9,19 @@ results/quickstart.
   python run_experiments.py --check_env
   python run_experiments.py --preset=toy --defense=fedavg,krum,flare --attack=trigger \\
       --malicious_fraction=0.25
-  python run_experiments.py --preset=flare_fashion_mnist --defense=fedavg,krum,flare \\
-      --data_dir=~/data
   python run_experiments.py --preset=fl_plas_mnist --defense=fl_plas --data_dir=~/data
+  python run_experiments.py --reproduce=flare:table3 --dataset=fashion_mnist \\
+      --scale=0.02 --data_dir=~/data
+  python run_experiments.py --report=results/flare-table3-scale0.02
 
 Flags replace settings of the preset. Flags marked [list] take several values, separated
-by commas, and run all their combinations; "all" stands for every name. A run that is
-complete is not repeated; one that was broken off goes on from its last checkpoint.
+by commas, and run all their combinations; "all" stands for every name. --reproduce runs
+a table or figure of the papers and sets our numbers beside theirs; --report does so at
+any time. --dry_run says what would be run and how long it would take here.
+
+A run that is complete is not repeated; one that was broken off, even by `kill -9`, goes
+on from its last checkpoint; a failed one is tried again. The same command may be given
+several times at once, or with --jobs=N: the processes share the work.
 """
 
 import json
@@ -26,11 +32,13 @@ import sys
 from absl import app, flags
 
 from tff_defenses import experiments, runtime
+from tff_defenses.experiments import commands
 
 # TensorFlow's start-up messages drown ours; set the variable yourself to see them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 FLAGS = flags.FLAGS
+_PLACES = ("data_dir", "cache_dir", "output_dir")
 _LISTS = {
   "dataset": "data set [list]; see --list",
   "defense": "aggregation rule [list]; see --list",
@@ -58,6 +66,7 @@ _INTEGERS = {
   "max_train_images": "take only so many training images: a reduced run",
   "max_test_images": "score only so many test images: a reduced run",
   "eval_every": "rounds between two scorings",
+  "warmup_rounds": "start after so many rounds of clean averaging (FL-PLAS)",
 }
 _FLOATS = {
   "alpha": "for --partition=dirichlet",
@@ -72,6 +81,7 @@ _STRINGS = {
   "participation": "fixed_frequency or random",
   "shared_cut": "FL-PLAS: which layers are shared; default or a cut of the model",
   "augment": "crop_flip (FL-PLAS on CIFAR)",
+  "pretrained_file": "start from these weights (.npz)",
 }
 _BOOLEANS = {
   "pretrain_on_aux": "start from a model trained on the auxiliary images (FLARE 5.2)",
@@ -105,8 +115,25 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("output_dir", None, "folder for results; default: results")
 flags.DEFINE_float("round_seconds", None, "stop if a round takes longer than this")
-flags.DEFINE_boolean("fresh", False, "run anew what is already complete")
-flags.DEFINE_boolean("dry_run", False, "print the runs and stop")
+flags.DEFINE_alias("seeds", "seed")
+flags.DEFINE_string(
+  "reproduce", None, "table or figure of a paper, such as flare:table3; see --list"
+)
+flags.DEFINE_float("scale", None, "with --reproduce: share of the work, such as 0.05")
+flags.DEFINE_boolean(
+  "from_scratch", False, "with --reproduce: without FL-PLAS's pre-trained start"
+)
+flags.DEFINE_boolean(
+  "variants", False, "with --reproduce: also other readings of the papers"
+)
+flags.DEFINE_string("report", None, "print and write the report of an output folder")
+flags.DEFINE_integer("jobs", 1, "processes that share the runs", lower_bound=1)
+flags.DEFINE_list(
+  "workers", None, "host:port of running TFF workers to use, not one of this machine"
+)
+flags.DEFINE_boolean("resume", True, "--noresume runs anew what is already complete")
+flags.DEFINE_boolean("tensorboard", False, "also write TensorBoard files")
+flags.DEFINE_boolean("dry_run", False, "print the runs, estimate their hours, and stop")
 flags.DEFINE_boolean("list", False, "print what exists and stop")
 flags.DEFINE_boolean("check_env", False, "check this machine and stop")
 
@@ -119,21 +146,89 @@ def main(argv) -> int:
   logging.captureWarnings(True)
   logging.getLogger("tensorflow").setLevel(logging.ERROR)  # advice on our own code
   try:
-    if FLAGS.list:
-      from tff_defenses.experiments import listing
-
-      print(listing.text())
-      return 0
-    if FLAGS.check_env:
-      return _check_env()
-    settings = _settings()
-    if not settings and FLAGS.preset is None and not FLAGS.dry_run:
-      return _quick_start()
-    return _run_grid(settings)
+    return _dispatch()
   except KeyboardInterrupt:
     return _fail("interrupted; finished rounds are kept", status=130)
   except (OSError, ValueError, experiments.OutputError, runtime.WorkerError) as error:
     return _fail(error)
+
+
+def _dispatch() -> int:
+  """Does what the flags ask for; returns the exit status."""
+  if FLAGS.list:
+    from tff_defenses.experiments import listing
+
+    print(listing.text())
+    return 0
+  if FLAGS.check_env:
+    return _check_env()
+  if FLAGS.report is not None:
+    print(commands.report(FLAGS.report))
+    return 0
+  settings = _settings()
+  if FLAGS.reproduce is not None:
+    plan = _plan(settings)
+    return _run(plan.configs(), plan)
+  _refuse_without_reproduce()
+  if not settings and FLAGS.preset is None and not FLAGS.dry_run:
+    print(commands.quick_start(_runtime(), FLAGS.output_dir, FLAGS.cache_dir))
+    return 0
+  places = {name: getattr(FLAGS, name) for name in _PLACES}
+  return _run(experiments.expand(FLAGS.preset, settings, **places))
+
+
+def _plan(settings):
+  """The table or figure that --reproduce names, narrowed by the flags."""
+  extra = sorted(set(settings) - {"dataset", "defense", "seed"})
+  if FLAGS.preset is not None:
+    extra = ["preset", *extra]
+  if extra:
+    raise ValueError(
+      f"--reproduce takes its settings from the table, got --{extra[0]} as well. "
+      "Narrow it by --dataset, --defense and --seeds, or shrink it by --scale."
+    )
+  return experiments.plan(
+    FLAGS.reproduce,
+    scale=1.0 if FLAGS.scale is None else FLAGS.scale,
+    seeds=settings.get("seed"),
+    datasets=settings.get("dataset"),
+    defenses=settings.get("defense"),
+    from_scratch=FLAGS.from_scratch,
+    variants=FLAGS.variants,
+    **{name: getattr(FLAGS, name) for name in _PLACES},
+  )
+
+
+def _refuse_without_reproduce():
+  given = {
+    "scale": FLAGS.scale is not None,
+    "from_scratch": FLAGS.from_scratch,
+    "variants": FLAGS.variants,
+  }
+  for name in (name for name, is_given in given.items() if is_given):
+    raise ValueError(
+      f"--{name} belongs to --reproduce, which was not given. Presets are shrunk by "
+      "--max_train_images and --rounds."
+    )
+
+
+def _run(configs, plan=None) -> int:
+  if FLAGS.dry_run:
+    print("\n".join(config.output_dir for config in configs), flush=True)
+    print("\n" + commands.hours(configs, _runtime, FLAGS.jobs))
+    return 0
+  text, ok = commands.run(
+    configs,
+    _runtime,
+    plan=plan,
+    jobs=FLAGS.jobs,
+    argv=sys.argv,
+    resume=FLAGS.resume,
+    round_seconds=FLAGS.round_seconds,
+    tensorboard=FLAGS.tensorboard,
+  )
+  print(text)
+  return 0 if ok else 1
 
 
 def _settings() -> dict:
@@ -164,41 +259,11 @@ def _json(name, text):
   return value
 
 
-def _run_grid(settings) -> int:
-  """Runs all combinations of the list flags and prints one table."""
-  configs = experiments.expand(
-    FLAGS.preset,
-    settings,
-    data_dir=FLAGS.data_dir,
-    cache_dir=FLAGS.cache_dir,
-    output_dir=FLAGS.output_dir,
-  )
-  if FLAGS.dry_run:
-    for config in configs:
-      print(config.output_dir)
-    return 0
-  from tff_defenses.experiments import grid
-
-  with _runtime() as running:
-    table = grid.run(
-      configs, running, reuse=not FLAGS.fresh, round_seconds=FLAGS.round_seconds
-    )
-  print(table)
-  return 0
-
-
-def _quick_start() -> int:
-  output = os.path.join(FLAGS.output_dir or "results", "quickstart")
-  with _runtime() as running:
-    from tff_defenses.experiments import quickstart
-
-    table = quickstart.run(running, output, cache_dir=FLAGS.cache_dir)
-  print(f"\n{table}\n\nsummary and figures: {output}")
-  return 0
-
-
 def _runtime():
+  """TFF's default context; loading TFF takes its time, so it is made when needed."""
   print("loading TensorFlow Federated (about 12 s) ...", file=sys.stderr)
+  if FLAGS.workers:
+    return runtime.use_remote_workers(FLAGS.workers)
   return runtime.use_local_worker()
 
 

@@ -13,7 +13,10 @@ setup(
       "models.*",
     ]
   ),
-  package_data={"attacks.data": ["*.json"]},
+  package_data={
+    "attacks.data": ["*.json"],
+    "tff_defenses.experiments": ["paper_numbers/*.json"],
+  },
   py_modules=["run_experiments"],
   install_requires=[
     "tensorflow-federated==0.87.0",

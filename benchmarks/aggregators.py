@@ -190,7 +190,11 @@ def _parse_flags():
 def _known_rules(parser, names):
   from tff_defenses.aggregators.registry import AGGREGATORS
 
-  known = [name for name in AGGREGATORS if name not in peers.NEEDS_A_MODEL]
+  known = [
+    name
+    for name, spec in AGGREGATORS.items()
+    if spec.aggregates and name not in peers.NEEDS_A_MODEL
+  ]
   unknown = sorted(set(names or ()) - set(known))
   if unknown:
     parser.error(f"--rules: {unknown} not among {', '.join(known)}")

@@ -35,15 +35,12 @@ def trainable_names(keras_model: tf.keras.Model) -> list[str]:
   Prefer this to `variable.name`: within one graph a second model's variables are
   called "conv1_1/kernel:0", and those of a nested model carry the inner layer's name.
   """
-  owner = {
-    id(variable): layer.name
-    for layer in keras_model.layers
-    for variable in layer.trainable_variables
-  }
-  return [
-    f"{owner[id(variable)]}/{variable.name.rsplit('/', 1)[-1]}"
-    for variable in keras_model.trainable_variables
-  ]
+  return _names_by_layer(keras_model, keras_model.trainable_variables)
+
+
+def non_trainable_names(keras_model: tf.keras.Model) -> list[str]:
+  """Like `trainable_names`, of BatchNorm's moving statistics."""
+  return _names_by_layer(keras_model, keras_model.non_trainable_variables)
 
 
 def is_shared(
@@ -209,6 +206,11 @@ def split_forward(
     f"{tuple(shared_layers)}; the first private layer is {first.name!r}. Share every "
     "layer before it and none after."
   )
+
+
+def _names_by_layer(keras_model, variables):
+  owner = {id(v): layer.name for layer in keras_model.layers for v in layer.variables}
+  return [f"{owner[id(v)]}/{v.name.rsplit('/', 1)[-1]}" for v in variables]
 
 
 def _boundaries(model, first):

@@ -11,12 +11,14 @@ import tensorflow_federated as tff
 
 import tff_defenses as td
 from tests.contract import (
+  NO_FACTORIES,
   NUM_CLIENTS,
   TELLS_CLIENTS_APART,
   assert_within,
   build,
   documented_measurements,
   each_aggregator,
+  each_entry,
   each_that_does_not,
   each_that_promises,
   honest_updates,
@@ -30,7 +32,7 @@ from tff_defenses.aggregators import NEEDS, PROMISES, AggregatorSpec
 from tff_defenses.aggregators.spec import MAJORITY
 
 
-@each_aggregator
+@each_entry
 def test_entry_is_complete(name):
   spec = td.AGGREGATORS[name]
   assert spec.name == name and spec.needs <= NEEDS
@@ -45,6 +47,15 @@ def test_unknown_words_raise_with_their_name(field):
   texts = {"paper": "", "anchor": "", "summary": ""}
   with pytest.raises(ValueError, match=f"AggregatorSpec x: unknown {field} .*magic"):
     AggregatorSpec("x", build, assumption=MAJORITY, **words, **texts)
+
+
+@pytest.mark.parametrize("name", NO_FACTORIES)
+def test_entries_that_aggregate_nothing_promise_nothing_and_take_no_settings(name):
+  spec = td.AGGREGATORS[name]
+  assert "client_state" in spec.needs and not spec.promises
+  assert build(name) is None
+  with pytest.raises(TypeError, match="temperature"):
+    spec.build({}, temperature=1.0)
 
 
 @each_aggregator

@@ -37,7 +37,11 @@ LIGHT = (
   "attacks",
   "models",
   *(f"tff_defenses.experiments.{m}" for m in ("names", "datasets", "partition")),
-  "tff_defenses.experiments.plots",
+  *(
+    f"tff_defenses.experiments.{m}"
+    for m in ("commands", "figures", "paper_figures", "papers", "plots", "report")
+  ),
+  *(f"tff_defenses.experiments.{m}" for m in ("report_files", "reproduction")),
 )
 HEAVY = ("tensorflow", "tensorflow_federated")
 

@@ -31,6 +31,7 @@ _WHERE = {
   "AGGREGATORS": "tff_defenses.aggregators",
   "build_fed_avg": "tff_defenses.learning.fed_avg",
   "build_fl_plas": "tff_defenses.learning.fl_plas",
+  "build_local": "tff_defenses.learning.local",
   "build_root_update_fn": "tff_defenses.learning.root_training",
   "build_rsa": "tff_defenses.learning.rsa_process",
   **{n: f"tff_defenses.aggregators.{m}" for m, ns in _AGGREGATORS.items() for n in ns},

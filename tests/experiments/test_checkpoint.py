@@ -1,6 +1,8 @@
 """States between rounds: what was saved comes back, two are kept."""
 
 import collections
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -57,7 +59,8 @@ def test_two_states_are_kept(tmp_path):
   checkpoints = Checkpoints(tmp_path)
   for number in range(1, 5):
     checkpoints.save(number, *states(number))
-  assert sorted(p.name for p in tmp_path.iterdir()) == ["round_3", "round_4"]
+  found = sorted(p.name for p in tmp_path.iterdir())
+  assert found == ["round_3", "round_3.sha256", "round_4", "round_4.sha256"]
 
 
 def test_save_that_was_broken_off_does_not_count(tmp_path):
@@ -65,6 +68,75 @@ def test_save_that_was_broken_off_does_not_count(tmp_path):
   checkpoints.save(1, *states(1))
   (tmp_path / "round_2_temp1234").mkdir()
   assert checkpoints.load(*states(0))[0] == 1
+
+  checkpoints.save(2, *states(2))
+  assert not list(tmp_path.glob("*temp*"))
+
+
+def flip(file):
+  content = bytearray(file.read_bytes())
+  content[len(content) // 2] ^= 1
+  file.write_bytes(content)
+
+
+DAMAGES = {
+  "flipped": flip,
+  "cut": lambda file: os.truncate(file, file.stat().st_size // 2),
+  "emptied": lambda file: os.truncate(file, 0),
+  "removed": lambda file: file.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_state_is_told_and_the_one_before_is_used(tmp_path, caplog, damage):
+  saved = Checkpoints(tmp_path / "whole")
+  for number in (1, 2):
+    saved.save(number, *states(number))
+  files = [p for p in (tmp_path / "whole").rglob("*") if p.is_file()]
+  of_newest = [p for p in files if "round_2" in str(p)]
+  assert len(of_newest) >= 4  # graph, values, index, checksum
+  for i, file in enumerate(of_newest):
+    if not file.stat().st_size and damage != "removed":
+      continue
+    copy = tmp_path / f"copy{i}"
+    shutil.copytree(tmp_path / "whole", copy)
+    DAMAGES[damage](copy / file.relative_to(tmp_path / "whole"))
+    caplog.clear()
+    damaged = Checkpoints(copy)
+    done, *found = damaged.load(*states(0))
+    assert done == 1, file
+    assert_equal(tuple(found), states(1))
+    assert "round_2 is incomplete or damaged" in caplog.text
+    damaged.save(2, *states(5))  # the damaged one is not in the way
+    assert_equal(tuple(Checkpoints(copy).load(*states(0))[1:]), states(5))
+
+
+def test_all_states_damaged_means_from_the_start(tmp_path):
+  checkpoints = Checkpoints(tmp_path)
+  for number in (1, 2):
+    checkpoints.save(number, *states(number))
+  for file in tmp_path.glob("*.sha256"):
+    file.unlink()
+  assert checkpoints.load(*states(0))[0] == 0
+  assert not list(tmp_path.iterdir())
+
+
+def test_state_of_a_later_round_than_asked_for_is_dropped(tmp_path):
+  checkpoints = Checkpoints(tmp_path)
+  for number in (1, 2):
+    checkpoints.save(number, *states(number))
+  done, *found = checkpoints.load(*states(0), at_most=1)
+  assert done == 1
+  assert_equal(tuple(found), states(1))
+
+
+def test_states_that_grow_come_back_as_they_were_saved(tmp_path):
+  server, clients = states(1)
+  grown = server._replace(aggregator=(np.ones([3, 2]), np.zeros([0, 2], bool)))
+  Checkpoints(tmp_path).save(1, grown, clients)
+  first = server._replace(aggregator=(np.ones([0, 2]), np.zeros([0, 2], bool)))
+  _, found, _ = Checkpoints(tmp_path).load(first, clients)
+  assert_equal(found, grown)
 
 
 def test_fresh_removes_what_was_saved(tmp_path):

@@ -52,6 +52,34 @@ FAULTS = [
     "`attack_stop` must be at least `attack_start`",
   ),
   (TRIGGER | {"attack_stop": 3}, "'trigger' poisons data once for all rounds"),
+  ({"warmup_rounds": -1}, "`warmup_rounds` must be a whole number >= 0"),
+  ({"measure": "extractor"}, "`measure` must be one of extractor_swap"),
+  ({"warmup_rounds": 3}, "`warmup_rounds` must be the only start, .*`pretrain_on_aux`"),
+  (
+    {"pretrained_file": "none.npz", "pretrain_on_aux": False},
+    "`pretrained_file` must be an .npz file that exists, got 'none.npz'",
+  ),
+  (
+    {"pretrained_file": __file__, "warmup_rounds": 3, "pretrain_on_aux": False},
+    "`pretrained_file` must be the only start, got `warmup_rounds`",
+  ),
+  (
+    {"pretrained_file": __file__},
+    "`pretrained_file` must be the only start, got `pretrain_on_aux`",
+  ),
+  ({"measure": "extractor_swap"}, "needs a data attack .*, got attack 'none'"),
+  (
+    TRIGGER | {"measure": "extractor_swap", "defense": "fl_plas"},
+    "cuts global models, and defense 'fl_plas' has none",
+  ),
+  (
+    TRIGGER | {"measure": "extractor_swap", "shared_cut": "all"},
+    "`shared_cut` must be one that leaves a classifier",
+  ),
+  (
+    {"attack": "scaling", "malicious_fraction": 0.2, "defense": "local"},
+    "'scaling' changes what clients send, and under defense 'local' they send nothing",
+  ),
   ({"root_per_class": 0}, "`root_per_class` must be a whole number >= 1"),
   ({"root_epochs": 0}, "`root_epochs` must be a whole number >= 1"),
   ({"aux_size": 1}, "`aux_size` must be a whole number >= 2"),
@@ -123,6 +151,9 @@ OTHER = {
   "max_train_images": 100,
   "max_test_images": 100,
   "eval_every": 2,
+  "warmup_rounds": 4,
+  "pretrained_file": "model.npz",
+  "measure": "extractor_swap",
   "checkpoint_every": 5,
   "seed": 1,
 }

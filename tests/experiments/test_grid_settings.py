@@ -46,8 +46,10 @@ def test_all_attacks_that_fit_the_data_may_be_joined_by_none():
 def test_all_pairs_leave_out_what_makes_no_sense_and_name_it(caplog):
   with caplog.at_level("INFO"):
     found = expand(attack=["sign_flip"], defense=["all"])
-  assert [c.defense for c in found] == [n for n in aggregators.AGGREGATORS if n != PLAS]
-  assert "1 of" in caplog.text and "'sign_flip' replaces whole updates" in caplog.text
+  left_out = (PLAS, "local")
+  kept = [name for name in aggregators.AGGREGATORS if name not in left_out]
+  assert [c.defense for c in found] == kept
+  assert "2 of" in caplog.text and "'sign_flip' replaces whole updates" in caplog.text
 
 
 def test_what_was_asked_for_by_name_is_refused_by_name():

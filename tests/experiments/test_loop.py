@@ -9,17 +9,22 @@ import threading
 import numpy as np
 import pytest
 
+import tff_defenses
 from tests.experiments import toy_runs
 from tff_defenses.experiments import (
+  claims,
   federation,
   loop,
+  progress,
   records,
+  round_tables,
   scoring,
   trainers,
   training_attacks,
 )
 from tff_defenses.experiments.config import ConfigError
 from tff_defenses.experiments.errors import OutputError
+from tff_defenses.experiments.run_record import PLACES
 
 BACKDOOR_KEYS = ("backdoor_accuracy", "backdoor_accuracy_nontarget")
 TARGET_KEYS = (
@@ -39,7 +44,7 @@ def toy(tmp_path, shard_cache):
 def never_train(monkeypatch):
   """Fails the test if anything is built."""
 
-  def fail(*_):
+  def fail(*_, **__):
     raise AssertionError("a run was started")
 
   monkeypatch.setattr(trainers, "build", fail)
@@ -70,7 +75,8 @@ def test_run_writes_its_files(name, request):
   result = request.getfixturevalue(name)
   found = {path.name for path in result.folder.path.iterdir()}
   files = {"config.json", "metrics.csv", "clients.csv", "timing.csv", "summary.json"}
-  assert found == files | {"arrays.npz", "checkpoint"}
+  plrs = {"plr.npz"} if name == "flare_run" else set()
+  assert found == files | plrs | {"arrays.npz", "checkpoint", ".claim"}
   assert list(result.summary) == list(records.SUMMARY_KEYS)
   assert result.folder.read_summary() == result.summary
   for table in ("metrics.csv", "timing.csv"):
@@ -81,7 +87,10 @@ def test_config_file_holds_settings_and_threat_model(fl_plas_run):
   written = json.loads((fl_plas_run.folder.path / "config.json").read_text())
   config = fl_plas_run.config
   assert written["config_hash"] == config.hash() == fl_plas_run.summary["config_hash"]
-  assert {k: written[k] for k in config.to_dict()} == config.to_dict()
+  assert written["version"] == tff_defenses.__version__
+  settings = {k: v for k, v in config.to_dict().items() if k not in PLACES}
+  assert {k: written[k] for k in settings} == settings
+  assert not set(written) & set(PLACES)
   assert written["reduced"] is True
   assert written["threat_model"] == {
     "attack": "trigger",
@@ -141,7 +150,7 @@ def test_a_rule_outside_its_assumption_says_so_once(
 ):
   settings = {"attack": "trigger", "num_clients": 10, "malicious_fraction": 0.4}
   config = toy_runs.toy(tmp_path, tmp_path, defense=defense, **settings)
-  monkeypatch.setattr(trainers, "build", lambda *_: 1 / 0)
+  monkeypatch.setattr(trainers, "build", lambda *_, **__: 1 / 0)
   with pytest.raises(ZeroDivisionError):
     loop.run(config, None)
   assert len(caplog.messages) == 1 and sentence in caplog.messages[0]
@@ -175,7 +184,7 @@ def test_before_its_first_round_an_attack_does_nothing(toy, runtime, unattacked)
 def test_a_rule_inside_its_assumption_says_nothing(tmp_path, caplog, monkeypatch):
   settings = {"attack": "trigger", "num_clients": 10, "malicious_fraction": 0.1}
   config = toy_runs.toy(tmp_path, tmp_path, defense="krum", **settings)
-  monkeypatch.setattr(trainers, "build", lambda *_: 1 / 0)
+  monkeypatch.setattr(trainers, "build", lambda *_, **__: 1 / 0)
   with pytest.raises(ZeroDivisionError):
     loop.run(config, None)
   assert caplog.messages == []
@@ -198,9 +207,19 @@ def test_summary_is_the_last_round_and_the_mean_over_rounds(flare_run):
   assert summary["accuracy"] == table["accuracy"].iloc[-1]
   mean = table["attack_success_rate"].mean()
   assert summary["attack_success_rate_over_rounds"] == pytest.approx(mean)
-  assert summary["seconds_training"] == pytest.approx(timing["seconds_training"].sum())
-  assert 0 < summary["seconds_aggregation"] < summary["seconds_total"]
-  assert summary["peak_memory_bytes"] > 100e6
+  assert (timing["seconds_aggregation"] < timing["seconds_round"]).all()
+  assert (timing["peak_memory_bytes"] > 100e6).all()
+
+
+def test_summary_holds_no_seconds_but_the_whole_last_row_and_the_traffic(flare_run):
+  summary, last = flare_run.summary, flare_run.folder.read("metrics.csv").iloc[-1]
+  assert not [name for name in summary if "seconds" in name or "memory" in name]
+  assert list(summary["final"]) == last.index.tolist()
+  for name, value in last.items():
+    assert summary["final"][name] == (None if np.isnan(value) else value)
+  weights = flare_run.trainer.initial_weights.trainable
+  size = 4 * sum(np.size(weight) for weight in weights)
+  assert (summary["bytes_up"], summary["bytes_down"]) == (size, size)
 
 
 def test_flare_measures_votes_and_distances(flare_run):
@@ -282,15 +301,15 @@ def test_run_broken_off_and_resumed_gives_the_same_bytes(
   for file in ("metrics.csv", "clients.csv"):
     assert content(resumed.folder, file) == content(whole.folder, file)
   assert resumed.folder.read("timing.csv")["round"].tolist() == [1, 2, 3]
-  same = ("accuracy", *BACKDOOR_KEYS, "seed", "config_hash")
-  assert [resumed.summary[k] for k in same] == [whole.summary[k] for k in same]
+  for file in ("summary.json", "arrays.npz"):
+    assert content(resumed.folder, file) == content(whole.folder, file)
 
 
 def test_full_disk_ends_the_run_with_one_sentence_and_it_goes_on_later(
   toy, runtime, monkeypatch
 ):
   config = toy(rounds=2, eval_every=2)
-  original = records._append_rows
+  original = round_tables.append
 
   def full_at_round_2(file, table):
     if table["round"].max() == 2:
@@ -298,7 +317,7 @@ def test_full_disk_ends_the_run_with_one_sentence_and_it_goes_on_later(
     original(file, table)
 
   with monkeypatch.context() as patch:
-    patch.setattr(records, "_append_rows", full_at_round_2)
+    patch.setattr(round_tables, "append", full_at_round_2)
     with pytest.raises(OutputError, match="No space left.*finished rounds are kept"):
       loop.run(config, runtime)
   result = loop.run(config, runtime)
@@ -306,6 +325,92 @@ def test_full_disk_ends_the_run_with_one_sentence_and_it_goes_on_later(
   scored = result.folder.read("metrics.csv")["accuracy"].notna()
   assert scored.tolist() == [False, True]  # every second round
   assert result.summary["backdoor_accuracy"] is None  # no attack
+
+
+def test_failed_run_is_marked_and_the_mark_goes_with_the_next_attempt(
+  toy, monkeypatch, fedavg_run
+):
+  config = toy()
+
+  def fail(*_, **__):
+    raise ZeroDivisionError("no clients")
+
+  monkeypatch.setattr(trainers, "build", fail)
+  with pytest.raises(ZeroDivisionError):
+    loop.run(config, None)
+  assert progress.status(config) == "failed"
+  assert claims.failure(config.output_dir) == "ZeroDivisionError: no clients"
+
+  def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(trainers, "build", interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    loop.run(config, None)
+  assert progress.status(config) == "left"
+
+
+def test_full_disk_is_not_the_failure_of_a_run(toy, monkeypatch):
+  config = toy()
+
+  def full(*_, **__):
+    raise OutputError("no space")
+
+  monkeypatch.setattr(trainers, "build", full)
+  with pytest.raises(OutputError):
+    loop.run(config, None)
+  assert progress.status(config) == "left"
+
+
+def test_run_that_another_process_holds_is_left_to_it(toy, never_train):
+  config = toy()
+  with claims.claim(config.output_dir), pytest.raises(claims.ClaimedError):
+    loop.run(config, None)
+
+
+def test_run_stopped_before_its_summary_keeps_the_arrays_of_its_last_round(
+  toy, runtime, monkeypatch, flare_run
+):
+  config = toy(**toy_runs.FLARE)
+
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(records.RunFolder, "write_summary", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+      loop.run(config, runtime, tensorboard=True)
+  resumed = loop.run(config, runtime, tensorboard=True)
+  for file in ("metrics.csv", "clients.csv", "arrays.npz", "plr.npz", "summary.json"):
+    assert content(resumed.folder, file) == content(flare_run.folder, file)
+  assert scalars(resumed.folder.path / "tensorboard", "accuracy") == pytest.approx(
+    dict(flare_run.folder.read("metrics.csv").set_index("round")["accuracy"])
+  )
+
+
+def scalars(folder, name):
+  """Step -> value in TensorBoard's files."""
+  import tensorflow as tf
+
+  found = {}
+  for file in folder.iterdir():
+    for event in tf.compat.v1.train.summary_iterator(str(file)):
+      for value in event.summary.value:
+        if value.tag == name:
+          found[event.step] = float(tf.make_ndarray(value.tensor))
+  return found
+
+
+def test_damaged_table_means_going_on_from_an_earlier_round(
+  toy, runtime, fedavg_run, monkeypatch
+):
+  config = toy(**toy_runs.FEDAVG)
+  break_off(config, runtime, monkeypatch, "score_global")
+  table = progress.folder(config) / "clients.csv"
+  table.write_bytes(table.read_bytes()[:40])
+  resumed = loop.run(config, runtime)
+  for file in ("metrics.csv", "clients.csv", "summary.json"):
+    assert content(resumed.folder, file) == content(fedavg_run.folder, file)
 
 
 def test_folder_that_cannot_be_written_raises_at_once(runtime, tmp_path, never_train):
@@ -318,10 +423,10 @@ def test_folder_that_cannot_be_written_raises_at_once(runtime, tmp_path, never_t
 def test_run_may_be_made_anew(fl_plas_run, toy, runtime, monkeypatch):
   config = toy(**toy_runs.FL_PLAS)
   folder = records.RunFolder(config.output_dir, loop.describe(config))
-  folder.write_summary(fl_plas_run.summary, {})  # as if it were complete
+  folder.write_summary(fl_plas_run.summary)  # as if it were complete
   built = []
 
-  def build(*arguments):
+  def build(*arguments, **_):
     built.append(arguments)
     raise KeyboardInterrupt
 

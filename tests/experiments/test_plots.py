@@ -8,18 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tff_defenses.experiments import plots
+from tff_defenses.experiments import plot_style, plots
 
-# Templates of four classes in o = 4 dimensions: the first three differ along the first
-# and third axis only.
-KERNEL = np.array(
-  [
-    [1.0, 4.0, 1.0, 0.0],
-    [7.0, 7.0, 7.0, 0.0],
-    [2.0, 2.0, 5.0, 0.0],
-    [3.0, 3.0, 3.0, 9.0],
-  ]
-)
 NAN = float("nan")
 
 
@@ -43,24 +33,22 @@ def assert_png(path, folder):
   with Image.open(path) as image:
     image.load()
     assert image.format == "PNG"
-    assert round(image.info["dpi"][0]) == plots.DPI
+    assert round(image.info["dpi"][0]) == plot_style.DPI
     assert all(500 < side < 2000 for side in image.size)
     assert np.ptp(np.asarray(image.convert("L"))) > 200
   assert list(folder.iterdir()) == [path]
 
 
-def pixels(path):
-  with Image.open(path) as image:
-    return np.asarray(image.convert("RGB"))
-
-
 @pytest.fixture
 def figures(monkeypatch):
   """Figures that were drawn, for looking at their parts."""
-  drawn, write = [], plots._write
-  monkeypatch.setattr(
-    plots, "_write", lambda figure, path: (drawn.append(figure), write(figure, path))[1]
-  )
+  drawn, write = [], plot_style.write
+
+  def keep(figure, path):
+    drawn.append(figure)
+    return write(figure, path)
+
+  monkeypatch.setattr(plot_style, "write", keep)
   return drawn
 
 
@@ -156,45 +144,6 @@ def test_mmd_without_any_distance_is_still_drawn(tmp_path, mmd):
   assert_png(path, tmp_path)
 
 
-@pytest.fixture
-def scatter(rng):
-  """Arguments of `plr_scatter`: 3 clients, one rejected; 12 samples of 4 classes."""
-  plrs = rng.normal(size=(3, 12, 4))
-  plrs[1] = NAN
-  return plrs, np.arange(12) % 4, KERNEL, [False, False, True]
-
-
-def test_plr_scatter_draws_both_groups_of_the_given_classes(tmp_path, figures, scatter):
-  path = tmp_path / "d.png"
-  plots.plr_scatter(*scatter, path, classes=[0, 1, 3], title="D")
-  assert_png(path, tmp_path)
-  labels = [text.get_text() for text in figures[0].legends[0].get_texts()]
-  assert labels == [
-    f"{group}, class {k}" for group in ("benign", "malicious") for k in (0, 1, 3)
-  ]
-
-
-def test_plr_scatter_needs_no_malicious_client_and_not_all_classes(
-  tmp_path, figures, scatter
-):
-  plrs, labels, kernel, _ = scatter
-  aside = labels == 2  # as FLARE's auxiliary data: one class only
-  given = plrs[:, aside], labels[aside], kernel, [False] * 3
-  plots.plr_scatter(*given, tmp_path / "d.png", classes=[2, 0, 3], title="D")
-  labels = [text.get_text() for text in figures[0].legends[0].get_texts()]
-  assert labels == ["benign, class 2"]
-
-
-def test_one_seed_draws_one_set_of_classes(tmp_path, scatter):
-  paths = [
-    plots.plr_scatter(*scatter, tmp_path / f"{i}.png", seed=seed, title="D")
-    for i, seed in enumerate([1, 1])
-  ]
-  np.testing.assert_array_equal(*[pixels(path) for path in paths])
-  drawn = {tuple(plots._draw_classes(scatter[1], seed)) for seed in range(20)}
-  assert len(drawn) == 4 and all(len(set(classes)) == 3 for classes in drawn)
-
-
 def test_parents_are_made_and_an_old_file_is_replaced(tmp_path):
   path = tmp_path / "deep" / "figures" / "a.png"
   for _ in range(2):
@@ -210,7 +159,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
     aside.write_bytes(b"half")
     raise OSError("disk full")
 
-  monkeypatch.setattr(plots.Figure, "savefig", fail)
+  monkeypatch.setattr(plot_style.Figure, "savefig", fail)
   with pytest.raises(OSError, match="disk full"):
     plots.success_over_rounds({"krum": curve([1])}, path, title="A")
   assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
@@ -251,27 +200,9 @@ def test_mmd_of_a_wrong_shape_raises(tmp_path, mmd, malicious):
     plots.mmd_between_clients(mmd, malicious, tmp_path / "c.png", title="C")
 
 
-def test_scatter_of_shapes_that_disagree_or_are_empty_raises(tmp_path, scatter):
-  plrs, labels, kernel, malicious = scatter
-  for wrong in (plrs[:2], plrs[:, :5], plrs[0], plrs[..., :0]):
-    with pytest.raises(ValueError, match=r"plr_scatter: `plrs` must be \[n, k, o\]"):
-      plots.plr_scatter(wrong, labels, kernel, malicious, tmp_path / "d.png", title="D")
-  assert not list(tmp_path.iterdir())
-
-
-def test_fewer_than_three_classes_to_draw_from_raise(tmp_path, scatter):
-  plrs, labels, kernel, malicious = scatter
-  with pytest.raises(
-    ValueError, match=r"at least 3 classes to draw from, got 2\. Give"
-  ):
-    plots.plr_scatter(
-      plrs, labels % 2, kernel, malicious, tmp_path / "d.png", title="D"
-    )
-
-
 def test_import_needs_neither_tensorflow_nor_pyplot():
   code = (
-    "import sys; from tff_defenses.experiments import plots; "
+    "import sys; from tff_defenses.experiments import figures, paper_figures, plots; "
     "print(any(m.startswith('tensorflow') for m in sys.modules), "
     "'matplotlib.pyplot' in sys.modules)"
   )

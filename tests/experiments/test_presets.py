@@ -24,6 +24,27 @@ def test_settings_of_the_papers():
   assert (plas.rounds, plas.learning_rate, plas.rate_decay) == (200, 6.7e-3, 0.998)
 
 
+def test_fl_plas_starts_from_a_stated_number_of_clean_rounds():
+  plas = {n: ExperimentConfig(**s) for n, s in presets.PRESETS.items() if "plas" in n}
+  rounds = {name: config.warmup_rounds for name, config in plas.items()}
+  assert rounds.pop("fl_plas_mnist") == 20 and set(rounds.values()) == {50}
+  assert {config.eval_every for config in plas.values()} == {10}
+
+
+def test_fl_plas_has_a_preset_for_each_of_its_attacks_and_data_sets():
+  semantic = ExperimentConfig(**presets.PRESETS["fl_plas_semantic"])
+  edge = ExperimentConfig(**presets.PRESETS["fl_plas_edge_case"])
+  assert (semantic.dataset, semantic.attack) == ("cifar10", "semantic")
+  assert (edge.dataset, edge.attack, edge.model) == (
+    "cifar10",
+    "edge_case",
+    "mobilenet",
+  )
+  hundred = ExperimentConfig(**presets.PRESETS["fl_plas_cifar100"])
+  assert (hundred.model, hundred.learning_rate) == ("resnet18", 1.5e-5)
+  assert hundred.root_per_class * 100 == 100  # FLTrust's root data, as Sec. 6.1
+
+
 def test_quick_start_compares_each_defense_with_fedavg():
   assert [part.number for part in presets.QUICK_START] == [1, 2]
   for part in presets.QUICK_START:

@@ -3,11 +3,13 @@
 import collections
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from models import split
-from tff_defenses.experiments import probe
+from tff_defenses.experiments import plr_files, probe
+from tff_defenses.experiments.errors import OutputError
 
 IMAGES = np.float32([[[[1.0], [2.0]]], [[[3.0], [5.0]]]])  # two of 1 x 2 x 1
 # Layer `penultimate` [2, 2] without a bias, then `classifier`.
@@ -51,3 +53,60 @@ def test_probing_a_run_gives_a_representation_for_each_client(flare_run, runtime
   plrs = probe.client_plrs(flare_run.trainer, runtime, flare_run.states, images)
   assert plrs.shape == (3, 4, 128) and np.isfinite(plrs).all()
   assert len({row.tobytes() for row in plrs}) == 3
+
+
+def test_flare_run_keeps_representations_of_all_clients(flare_run, runtime, tmp_path):
+  given = flare_run.trainer, runtime, flare_run.states, tmp_path
+  probe.keep(*given)
+  kept = plr_files.read(tmp_path)
+  federation = flare_run.trainer.federation
+  count = sum(min(20, (federation.test_labels == c).sum()) for c in range(10))
+  assert kept.plrs.shape == (3, count, 128) and kept.kernel.shape == (128, 10)
+  assert kept.plrs.dtype == np.float32 and np.isfinite(kept.plrs).all()
+  assert kept.labels.shape == (count,) and (np.diff(kept.labels) >= 0).all()
+  assert kept.malicious.tolist() == [False, False, True]
+  assert kept.class_names.tolist() == list(federation.class_names)
+  assert kept.round == 4  # one after the last
+  first = (tmp_path / "plr.npz").read_bytes()
+  (tmp_path / "plr.npz").unlink()
+  probe.keep(*given)
+  assert (tmp_path / "plr.npz").read_bytes() == first
+
+
+def test_representations_that_are_there_are_not_read_again(flare_run, tmp_path):
+  (tmp_path / "plr.npz").write_bytes(b"there")
+  probe.keep(flare_run.trainer, None, flare_run.states, tmp_path)
+  assert (tmp_path / "plr.npz").read_bytes() == b"there"
+
+
+@pytest.mark.parametrize("name", ["fedavg_run", "fl_plas_run"])
+def test_other_rules_keep_none(name, request, tmp_path):
+  run = request.getfixturevalue(name)
+  probe.keep(run.trainer, None, run.states, tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
+def test_many_clients_and_classes_mean_fewer_images():
+  assert probe._images_a_class(10, 128, 10) == 20
+  # 100 clients x 1,000 values x 100 classes are 10,000,000 values an image a class.
+  assert probe._images_a_class(100, 1_000, 100) == 1
+  assert probe._images_a_class(100, 100, 200) == 8  # 16,000,000 / 2,000,000
+  assert probe._images_a_class(1_000, 1_000, 100) == 1
+
+
+def test_first_images_of_each_class_are_shown():
+  labels = np.array([2, 0, 2, 2, 0, 5])
+  assert probe._first_of_each(labels, 2).tolist() == [1, 4, 0, 2, 5]
+
+
+def test_folder_that_cannot_be_written_is_one_sentence(
+  flare_run, runtime, tmp_path, monkeypatch
+):
+  def fail(plrs, folder):
+    raise OSError("disk full")
+
+  monkeypatch.setattr(plr_files, "write", fail)
+  plrs = np.zeros((3, 2, 128), np.float32)
+  monkeypatch.setattr(probe, "client_plrs", lambda *_: plrs)
+  with pytest.raises(OutputError, match="cannot be written: disk full"):
+    probe.keep(flare_run.trainer, runtime, flare_run.states, tmp_path)

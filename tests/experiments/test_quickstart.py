@@ -1,5 +1,6 @@
 """The quick start with runs that are only pretended: what is run, and the table."""
 
+import pathlib
 import types
 
 import pandas as pd
@@ -18,18 +19,19 @@ def pretended(monkeypatch):
   def run(config, runtime, *, reuse):
     assert not reuse  # its table holds seconds
     runs.append(config)
-    return types.SimpleNamespace(config=config, summary=SUMMARY)
+    folder = types.SimpleNamespace(path=pathlib.Path(config.output_dir))
+    folder.path.mkdir(parents=True)
+    return types.SimpleNamespace(config=config, summary=SUMMARY, folder=folder)
 
-  def draw_success(results, path, title):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.append((path.name, list(results), title))
+  def draw_comparison(folders, path, title):
+    drawn.append((path.name, list(folders), title))
 
-  def draw(result, runtime, folder, *, prefix):
-    drawn.append((prefix, result.config.defense, folder.name))
+  def draw_folder(folder, *, into, prefix):
+    drawn.append((prefix, folder.name, into.name))
 
   monkeypatch.setattr(loop, "run", run)
-  monkeypatch.setattr(figures, "draw_success", draw_success)
-  monkeypatch.setattr(figures, "draw", draw)
+  monkeypatch.setattr(figures, "draw_comparison", draw_comparison)
+  monkeypatch.setattr(figures, "draw_folder", draw_folder)
   return runs, drawn
 
 
@@ -57,6 +59,6 @@ def test_a_part_is_drawn_once_and_flare_with_its_own_figures(pretended, tmp_path
   _, drawn = pretended
   assert drawn == [
     ("part1_success.png", ["fedavg", "krum", "flare"], "Part 1: krum_backdoor"),
-    ("part1_flare_", "flare", "figures"),
+    ("part1_flare_", "part1_flare", "figures"),
     ("part2_success.png", ["fedavg", "fl_plas"], "Part 2: trigger"),
   ]

@@ -1,6 +1,7 @@
 """The files of a run: claimed by one config, cut back to a round, written whole."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from tff_defenses.experiments import records
 from tff_defenses.experiments.errors import OutputError
 
-CONFIG = {"config_hash": "abc", "seed": 1}
+CONFIG = {"version": "1.0", "config_hash": "abc", "seed": 1}
 SUMMARY = dict.fromkeys(records.SUMMARY_KEYS)
 
 
@@ -46,10 +47,19 @@ def test_folder_of_the_same_config_is_taken_up(tmp_path):
   claim(tmp_path, seed=1)
 
 
-@pytest.mark.parametrize("found", ['{"config_hash": "other"}', "{}", "damaged"])
-def test_folder_of_another_config_raises_and_is_left_alone(tmp_path, found):
+@pytest.mark.parametrize(
+  ("found", "sentence"),
+  [
+    ('{"version": "1.0", "config_hash": "other"}', "config.*other.*abc.*Choose"),
+    ('{"version": "1.0"}', "config.*none stated.*abc.*Choose"),
+    ('{"config_hash": "abc"}', "version.*none stated.*1.0.*Choose"),
+    ("{}", "version.*none stated.*1.0.*Choose"),
+    ("damaged", "version.*none stated.*1.0.*Choose"),
+  ],
+)
+def test_folder_of_another_config_raises_and_is_left_alone(tmp_path, found, sentence):
   (tmp_path / "config.json").write_text(found)
-  with pytest.raises(OutputError, match="holds the run of another config.*abc.*Choose"):
+  with pytest.raises(OutputError, match=f"holds the run of another {sentence}"):
     claim(tmp_path)
   assert (tmp_path / "config.json").read_text() == found
 
@@ -94,7 +104,9 @@ def test_round_half_written_is_dropped(tmp_path):
 
 def test_summary_comes_last_and_declares_the_run_complete(tmp_path):
   folder = claim(tmp_path)
-  folder.write_summary({**SUMMARY, "accuracy": np.float32(0.5)}, {"mmd": np.eye(2)})
+  folder.write_arrays({"mmd": np.eye(2)})
+  assert not folder.is_complete
+  folder.write_summary({**SUMMARY, "accuracy": np.float32(0.5)})
   assert folder.is_complete
   summary = folder.read_summary()
   assert list(summary) == list(records.SUMMARY_KEYS)
@@ -103,6 +115,45 @@ def test_summary_comes_last_and_declares_the_run_complete(tmp_path):
     assert arrays["mmd"].tolist() == [[1, 0], [0, 1]]
   folder.keep_rounds(0)
   assert not folder.is_complete
+  assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_arrays_are_the_same_bytes_at_any_time(tmp_path, monkeypatch):
+  folder, found = claim(tmp_path), []
+  for now in (1e9, 1.5e9):
+    monkeypatch.setattr("time.time", lambda now=now: now)
+    folder.write_arrays({"mmd": np.eye(2)})
+    found.append((tmp_path / "arrays.npz").read_bytes())
+  assert found[0] == found[1]
+
+
+def test_run_of_another_version_is_refused_by_name(tmp_path):
+  claim(tmp_path)
+  with pytest.raises(OutputError, match=r"another version \(1.0, this one has 2.0\)"):
+    claim(tmp_path, version="2.0")
+
+
+def test_discarded_run_leaves_its_config_alone(tmp_path):
+  folder = claim(tmp_path)
+  add_rounds(folder, 1, 2)
+  folder.write_arrays({})
+  folder.write_summary(SUMMARY)
+  for name in ("checkpoint", "figures", "tensorboard"):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "file").touch()
+  folder.discard()
+  assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "clients.csv", "timing.csv"])
+def test_rounds_are_whole_when_all_tables_have_them(tmp_path, name):
+  folder = claim(tmp_path)
+  assert folder.whole_rounds() == 0
+  add_rounds(folder, 1, 3)
+  assert folder.whole_rounds() == 3
+  content = (tmp_path / name).read_bytes()
+  (tmp_path / name).write_bytes(content[:-1])
+  assert folder.whole_rounds() == 2
 
 
 @pytest.mark.parametrize("change", [{"accurracy": 1}, {"accuracy": ...}])
@@ -110,7 +161,7 @@ def test_summary_with_other_keys_raises(tmp_path, change):
   values = {**SUMMARY, **change}
   values = {k: v for k, v in values.items() if v is not ...}
   with pytest.raises(ValueError, match="keys must be SUMMARY_KEYS.*accur"):
-    claim(tmp_path).write_summary(values, {})
+    claim(tmp_path).write_summary(values)
 
 
 def test_client_rows_take_trust_for_the_weight():
@@ -135,7 +186,7 @@ def test_client_rows_keep_what_the_rule_selected():
   assert rows["votes"].isna().all()
 
 
-@pytest.mark.parametrize("method", ["to_csv", "keep", "savez"])
+@pytest.mark.parametrize("method", ["rows", "keep", "savez", "summary"])
 def test_full_disk_is_an_output_error(tmp_path, monkeypatch, method):
   folder = claim(tmp_path)
   add_rounds(folder, 1, 2)
@@ -144,11 +195,12 @@ def test_full_disk_is_an_output_error(tmp_path, monkeypatch, method):
     raise OSError(28, "No space left on device")
 
   monkeypatch.setattr(pd.DataFrame, "to_csv", full)
-  monkeypatch.setattr(np, "savez_compressed", full)
+  monkeypatch.setattr(os, "fsync", full)
   calls = {
-    "to_csv": lambda: add_rounds(folder, 3, 3),
+    "rows": lambda: add_rounds(folder, 3, 3),
     "keep": lambda: folder.keep_rounds(1),
-    "savez": lambda: folder.write_summary(SUMMARY, {}),
+    "savez": lambda: folder.write_arrays({}),
+    "summary": lambda: folder.write_summary(SUMMARY),
   }
   with pytest.raises(OutputError, match="No space left.*finished rounds are kept"):
     calls[method]()

@@ -73,3 +73,11 @@ def test_clients_are_scored_by_their_mean():
     "backdoor_accuracy_nontarget": 1 / 2,
   }
   assert set(scorer().score_clients(clients)) == {"accuracy"}
+
+
+def test_malicious_models_are_scored_by_their_mean_and_backdoor_alone():
+  """Three and one of four images read as the target 2: (3 / 4 + 1 / 4) / 2."""
+  clients = [{"backdoored": [2, 2, 0, 2]}, {"backdoored": [0, 0, 0, 2]}]
+  row = scorer(backdoor=True).score_malicious(clients)
+  assert row == {"backdoor_accuracy_malicious": 1 / 2}
+  assert scorer().score_malicious(clients) == {}

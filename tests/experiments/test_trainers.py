@@ -1,11 +1,13 @@
 """The two kinds of training: the common start, and states of clients not drawn."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.experiments import toy_runs
-from tff_defenses.experiments import federation, trainers
+from tff_defenses.experiments import federation, starts, trainers
 from tff_defenses.learning import pretraining
 
 
@@ -27,30 +29,33 @@ def test_defenses_of_a_comparison_share_one_start(toy, monkeypatch):
     return original(*arguments, **settings)
 
   monkeypatch.setattr(pretraining, "pretrain", pretrain)
-  monkeypatch.setattr(trainers, "_starts", {})
-  for kind in (trainers.GlobalTrainer, trainers.PersonalTrainer):
+  monkeypatch.setattr(starts, "_starts", {})
+  kinds = trainers.GlobalTrainer, trainers.PersonalTrainer, trainers.LocalTrainer
+  for kind in kinds:
     monkeypatch.setattr(kind, "build_process", lambda *_: None)  # takes seconds
   configs = [
     toy(),
     toy(defense="krum"),
     toy(defense="fl_plas", defense_settings={"inner": "fedavg"}),
+    toy(defense="local"),
   ]
-  built = [trainers.build(c, federation.build(c)) for c in configs]
+  built = [trainers.build(c, federation.build(c), None) for c in configs]
   assert len(calls) == 1
   assert all(t.initial_weights is built[0].initial_weights for t in built)
   assert [type(t).__name__ for t in built] == [
     *["GlobalTrainer"] * 2,
     "PersonalTrainer",
+    "LocalTrainer",
   ]
-  reseeded = trainers.build(toy(seed=1), built[0].federation)
+  reseeded = trainers.build(toy(seed=1), built[0].federation, None)
   assert len(calls) == 2
   assert not equal(reseeded.initial_weights, built[0].initial_weights)
 
 
 def test_start_may_be_untrained(toy, monkeypatch):
-  monkeypatch.setattr(trainers, "_starts", {})
+  monkeypatch.setattr(starts, "_starts", {})
   config = toy(pretrain_on_aux=False)
-  trainer = trainers.build(config, federation.build(config))
+  trainer = trainers.build(config, federation.build(config), None)
   model = federation.keras_fn(config)()
   assert equal(trainer.initial_weights.trainable, model.trainable_variables)
 
@@ -64,21 +69,77 @@ def test_client_that_is_not_drawn_keeps_its_state(fl_plas_run, runtime):
   assert changed == [True, False, True, False]
 
 
+class FakeScorer:
+  """Keeps the models that were scored."""
+
+  def score_clients(self, weights):
+    self.benign = weights
+    return {"accuracy": 0.5}
+
+  def score_malicious(self, weights):
+    self.malicious = weights
+    return {"backdoor_accuracy_malicious": 0.25}
+
+
 def test_personal_models_are_scored_without_the_malicious_clients(
   fl_plas_run, monkeypatch
 ):
   trainer, (server, clients) = fl_plas_run.trainer, fl_plas_run.states
-  scored = []
-  fake = type(
-    "Fake", (), {"score_clients": lambda self, weights: scored.append(weights)}
-  )
-  monkeypatch.setattr(trainer, "scorer", fake())
-  trainer.score((server, clients))
-  expected = [trainer.process.client_weights(server, clients[i]) for i in range(3)]
-  assert equal(scored[0], expected)  # the fourth is malicious
-  kernels = [weights.trainable[-2] for weights in expected]
+  monkeypatch.setattr(trainer, "scorer", FakeScorer())
+  row = trainer.score((server, clients))
+  models = [trainer.process.client_weights(server, clients[i]) for i in range(4)]
+  assert equal(trainer.scorer.benign, models[:3])  # the fourth is malicious
+  assert equal(trainer.scorer.malicious, models[3:])
+  assert row == {"accuracy": 0.5, "backdoor_accuracy_malicious": 0.25}
+  kernels = [weights.trainable[-2] for weights in models]
   assert not equal(kernels[0], kernels[1])  # private layers differ,
-  assert equal(expected[0].trainable[0], expected[1].trainable[0])  # shared ones do not
+  assert equal(models[0].trainable[0], models[1].trainable[0])  # shared ones do not
+
+
+def test_malicious_models_are_scored_after_the_last_round_only(
+  fl_plas_run, monkeypatch, runtime
+):
+  trainer = fl_plas_run.trainer
+  monkeypatch.setattr(trainer, "scorer", FakeScorer())
+  assert "backdoor_accuracy_malicious" not in trainer.score(trainer.start(runtime))
+  nobody = np.zeros_like(trainer.federation.malicious)
+  honest = dataclasses.replace(trainer.federation, malicious=nobody)
+  monkeypatch.setattr(trainer, "federation", honest)
+  assert "backdoor_accuracy_malicious" not in trainer.score(fl_plas_run.states)
+
+
+def test_the_last_round_has_the_malicious_models_backdoor(fl_plas_run):
+  value = fl_plas_run.trainer.score(fl_plas_run.states)["backdoor_accuracy_malicious"]
+  trainer, (server, clients) = fl_plas_run.trainer, fl_plas_run.states
+  fed = trainer.federation
+  predicted = trainer.scorer.evaluator.predict(
+    trainer.process.client_weights(server, clients[3]), fed.backdoor_images
+  )
+  assert value == np.mean(predicted == fed.backdoor_target)
+
+
+def test_traffic_is_what_the_defense_exchanges(fedavg_run, fl_plas_run):
+  """LeNet: 1,199,882 parameters; its two convolutions 320 + 18,496 = 18,816."""
+  whole, shared = 4 * 1_199_882, 4 * 18_816
+  assert fedavg_run.trainer.traffic() == {"bytes_up": whole, "bytes_down": whole}
+  assert fl_plas_run.trainer.traffic() == {"bytes_up": shared, "bytes_down": shared}
+
+
+def test_local_clients_keep_their_whole_models(toy, runtime):
+  config = toy(defense="local", attack="trigger", malicious_fraction=0.34)
+  trainer = trainers.build(config, federation.build(config), runtime)
+  assert trainer.traffic() == {"bytes_up": 0, "bytes_down": 0}
+  start = trainer.start(runtime)
+  states, metrics = trainer.step(runtime, start, 1, [0, 2])
+  assert metrics["aggregator"]["num_rejected"] == 0
+  assert equal(states[0].global_model_weights, trainer.initial_weights)
+  changed = [not equal(a, b) for a, b in zip(start[1], states[1], strict=True)]
+  assert changed == [True, False, True]
+  row = trainer.score(states)
+  models = [trainer.process.client_weights(states[0], c) for c in states[1]]
+  predict, fed = trainer.scorer.evaluator.predict, trainer.federation
+  found = [np.mean(predict(w, fed.test_images) == fed.test_labels) for w in models[:2]]
+  assert row["accuracy"] == pytest.approx(np.mean(found))
 
 
 def test_client_inputs_are_those_of_the_drawn_clients(fl_plas_run):

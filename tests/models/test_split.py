@@ -61,6 +61,19 @@ def test_trainable_names_survive_a_second_model_in_one_graph():
     assert split.trainable_names(second)[0] == "conv1/kernel:0"
 
 
+def test_moving_statistics_are_named_after_their_layer():
+  model = MODELS["resnet18"].build()
+  names = split.non_trainable_names(model)
+  assert len(names) == len(model.non_trainable_variables)
+  assert {name.split("/")[1] for name in names} == {
+    "moving_mean:0",
+    "moving_variance:0",
+  }
+  layers = {layer.name for layer in model.layers}
+  assert {split.layer_of(name) for name in names} <= layers
+  assert split.non_trainable_names(MODELS["lenet"].build()) == []
+
+
 # model_fn
 
 

@@ -86,10 +86,10 @@ def _fltrust(given: Mapping[str, Any], **settings):
   return load("fltrust").FLTrustFactory(given["root_data"], **settings)
 
 
-def _spec(name, build, needs, paper, anchor, assumption, promises, summary):
+def _spec(name, build, needs, paper, anchor, assumption, promises, summary, **more):
   words = frozenset(needs.split()), frozenset(promises.split())
   return AggregatorSpec(
-    name, build, words[0], paper, anchor, assumption, words[1], summary
+    name, build, words[0], paper, anchor, assumption, words[1], summary, **more
   )
 
 
@@ -256,6 +256,17 @@ _SPECS = (
     NONE,
     _EQUAL + _ODD,
     "only the feature extractor is averaged; clients keep their classifiers",
+  ),
+  _spec(
+    "local",
+    lambda given: None,
+    "client_state",
+    "baseline",
+    "FL-PLAS with no layer shared",
+    NONE,
+    "",
+    "nothing is shared; each client trains alone",
+    aggregates=False,
   ),
   _spec(
     "nearest_neighbour_mixing",

@@ -60,6 +60,7 @@ class AggregatorSpec:
       size among n >= 6 never moves the result out of the span of the others; "is_odd":
       updates of the other sign give the result of the other sign.
     summary: One line.
+    aggregates: False: clients send nothing, and `build` returns None.
   """
 
   name: str
@@ -70,6 +71,7 @@ class AggregatorSpec:
   assumption: Assumption
   promises: frozenset[str]
   summary: str
+  aggregates: bool = True
 
   def __post_init__(self):
     for field, known in (("needs", NEEDS), ("promises", PROMISES)):

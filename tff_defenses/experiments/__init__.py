@@ -12,6 +12,7 @@ _WHERE = {
   "ExperimentConfig": "config",
   "OutputError": "errors",
   "expand": "grid_settings",
+  "plan": "reproduction",
 }
 
 __all__ = list(_WHERE)

@@ -1,78 +1,118 @@
-"""The figures of a finished run, drawn from its files."""
+"""The figures of runs, drawn from their files alone."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
-from tff_defenses.experiments import plots, probe
-
-_PLR_IMAGES = 20  # a class; FLARE Fig. 6 shows some tens
+from tff_defenses.experiments import plot_style, plots, plr_files, plr_plots
 
 
-def draw(result, runtime, folder=None, *, prefix: str = "") -> None:
-  """Draws what the run measured: success, trust, and for FLARE the MMD and the PLRs.
+def draw_folder(
+  folder: str | os.PathLike,
+  *,
+  into: str | os.PathLike | None = None,
+  prefix: str = "",
+) -> list[pathlib.Path]:
+  """All figures that the files of one run allow: success, trust, MMD and PLRs.
 
   Args:
-    result: Of `loop.run`; nothing is drawn if the run was only read.
-    runtime: Runs the one further round from which the PLRs come.
-    folder: None: `figures` in the run's folder.
-    prefix: Of the file names, for a run that is part of a comparison.
+    folder: Of the run, finished or not.
+    into: Where the figures go; None: `figures` in the run's folder.
+    prefix: Of the file names, for a run that is part of a comparison; that draws its
+      own success, with all its defenses.
+
+  Returns:
+    What was written; empty before the first round is finished.
   """
-  if result.trainer is None:
+  folder = pathlib.Path(folder).expanduser()
+  into = folder / "figures" if into is None else pathlib.Path(into)
+  config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+  title = f"{config['defense']} | {config['attack']} | {config['dataset']}"
+  written = []
+  if not prefix and (curve := _curve(folder)) is not None:
+    curves = {config["defense"]: curve}
+    path = into / "success.png"
+    written.append(plots.success_over_rounds(curves, path, title=title))
+  written += _draw_clients(folder, into, prefix, title)
+  plrs = plr_files.read(folder)
+  if plrs is not None:
+    written.append(_draw_plrs(plrs, config, into / f"{prefix}plr.png", title))
+  return written
+
+
+def draw_comparison(
+  folders: Mapping[str, str | os.PathLike], path: str | os.PathLike, title: str
+) -> pathlib.Path | None:
+  """Attack success and accuracy over rounds, one line a run.
+
+  Args:
+    folders: Label -> folder of a run. Those without a scored round are left out.
+    path: PNG to write.
+    title: Of the figure.
+
+  Returns:
+    What was written; None if no run has a scored round.
+  """
+  curves = {n: _curve(pathlib.Path(f).expanduser()) for n, f in folders.items()}
+  curves = {name: curve for name, curve in curves.items() if curve is not None}
+  return plots.success_over_rounds(curves, path, title=title) if curves else None
+
+
+def _draw_clients(folder, into, prefix, title):
+  """Weights over rounds; the distances between the clients of the last round."""
+  clients = _read_table(folder / "clients.csv")
+  if clients is None:
     return
-  folder = folder or result.folder.path / "figures"
-  config = result.config
-  title = f"{config.defense} | {config.attack} | {config.dataset}"
-  if not prefix:  # a comparison draws its own, with all its defenses
-    draw_success({config.defense: result}, folder / "success.png", title)
-  clients = result.folder.read("clients.csv")
   if clients["weight"].notna().any():
-    plots.trust_over_rounds(clients, folder / f"{prefix}trust.png", title=title)
-  with np.load(result.folder.path / "arrays.npz") as arrays:
+    yield plots.trust_over_rounds(clients, into / f"{prefix}trust.png", title=title)
+  mmd = read_mmd(folder)
+  if mmd is not None:
+    path = into / f"{prefix}mmd.png"
+    yield plots.mmd_between_clients(*mmd, path, title=title)
+
+
+def read_mmd(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray] | None:
+  """MMD between the clients of the last round, [n, n], and who is malicious, [n].
+
+  None: the run is not finished, or its rule measures no MMD.
+  """
+  if not (folder / "arrays.npz").exists():
+    return None
+  with np.load(folder / "arrays.npz") as arrays:
     if "mmd" not in arrays:
-      return
-    drawn = clients[clients["round"] == clients["round"].max()]
-    malicious = drawn["malicious"].to_numpy(bool)
-    plots.mmd_between_clients(
-      arrays["mmd"], malicious, folder / f"{prefix}mmd.png", title=title
-    )
-  if hasattr(result.trainer.process, "set_model_weights"):  # a global model
-    _draw_plrs(result, runtime, folder / f"{prefix}plr.png", title)
+      return None
+    mmd = arrays["mmd"]
+  clients = pd.read_csv(folder / "clients.csv")
+  drawn = clients[clients["round"] == clients["round"].max()]
+  return mmd, drawn["malicious"].to_numpy(bool)
 
 
-def draw_success(results, path, title) -> None:
-  """Attack success and accuracy over rounds, one line a defense."""
-  curves = {defense: _curve(result) for defense, result in results.items()}
-  plots.success_over_rounds(curves, path, title=title)
+def _draw_plrs(plrs, config, path, title):
+  def draw(axes):
+    plr_plots.draw_scatter(axes, plrs, seed=config["seed"])
+
+  title = f"{title}, round {plrs.round}"
+  return plot_style.compose([draw], path, title=title, size=(6.4, 5.4))
 
 
-def _draw_plrs(result, runtime, path, title):
-  """FLARE Sec. 4.3: the clients' PLRs on test images, one further round."""
-  federation = result.trainer.federation
-  shown = _first_of_each(federation.test_labels, _PLR_IMAGES)
-  plrs = probe.client_plrs(
-    result.trainer, runtime, result.states, federation.test_images[shown]
-  )
-  weights = result.states[0].global_model_weights
-  kernel = result.trainer.scorer.evaluator.classifier_kernel(weights)
-  plots.plr_scatter(
-    plrs,
-    federation.test_labels[shown],
-    kernel,
-    federation.malicious,
-    path,
-    seed=result.config.seed,
-    title=title,
-  )
-
-
-def _curve(result):
+def _curve(folder):
   """metrics.csv, the attack's success in one column whatever its paper calls it."""
-  frame = result.folder.read("metrics.csv").dropna(subset=["accuracy"])
+  frame = _read_table(folder / "metrics.csv")
+  if frame is None or "accuracy" not in frame:
+    return None
+  frame = frame.dropna(subset=["accuracy"])
   if "attack_success_rate" not in frame:
     frame["attack_success_rate"] = frame.get("backdoor_accuracy_nontarget", np.nan)
-  return frame
+  return None if frame.empty else frame
 
 
-def _first_of_each(labels, count):
-  """Positions of the first `count` images of each class."""
-  found = [np.flatnonzero(labels == c)[:count] for c in np.unique(labels)]
-  return np.concatenate(found)
+def _read_table(file):
+  """A table with a row at least, or None."""
+  if not file.exists() or not file.stat().st_size:
+    return None
+  frame = pd.read_csv(file)
+  return None if frame.empty else frame

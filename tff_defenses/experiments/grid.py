@@ -1,9 +1,18 @@
-"""Runs several experiments one after the other and tables them."""
+"""Runs several experiments in this process and shares them with other processes."""
 
+import logging
+import os
+import time
 from collections.abc import Sequence
 
-from tff_defenses.experiments import figures, loop, report
+from tff_defenses.experiments import claims, figures, grid_state, loop, progress
 from tff_defenses.experiments.config import ExperimentConfig
+from tff_defenses.experiments.errors import OutputError, writing
+from tff_defenses.experiments.jobs import CHILD_VARIABLE
+
+_POLL_SECONDS = 1.0  # ours: between two looks at the runs of other processes
+
+_logger = logging.getLogger(__name__)
 
 
 def run(
@@ -12,39 +21,76 @@ def run(
   *,
   reuse: bool = True,
   round_seconds: float | None = None,
-) -> str:
-  """Runs the configs, draws their figures and returns one table.
+  tensorboard: bool = False,
+) -> grid_state.GridResult:
+  """Runs what is left of the configs, draws the figures and tables the results.
+
+  Several processes may be given the same configs: each run is claimed by one of them.
+  This one takes what is free, then waits for the others, and takes over what they drop.
+  A run that fails is marked and the next one is begun; a later call tries it again.
 
   Args:
-    configs: Checked beforehand.
+    configs: Of distinct folders.
     runtime: Runs the federated computations.
-    reuse, round_seconds: See `loop.run`.
+    reuse: False: also repeats what is complete, once for all processes of `jobs.run`.
+    round_seconds, tensorboard: See `loop.run`.
+
+  Raises:
+    ConfigError: a config has faults; nothing is run. OutputError: a folder holds
+      another run, or cannot be written, as on a full disk; finished rounds are kept.
   """
-  rows = []
+  if CHILD_VARIABLE not in os.environ:  # else the parent has done it for all
+    grid_state.prepare(configs, reuse=reuse)
+  errors: dict[str, str] = {}
+  settings = {"round_seconds": round_seconds, "tensorboard": tensorboard}
+  with progress.Display(configs) as display:
+    while waiting := [c for c in configs if not _is_settled(c, errors)]:
+      held = [c for c in waiting if not _attempt(c, runtime, errors, display, settings)]
+      if len(held) == len(waiting):
+        time.sleep(_POLL_SECONDS)
+      display.update()
   for config in configs:
-    result = loop.run(config, runtime, reuse=reuse, round_seconds=round_seconds)
-    figures.draw(result, runtime)
-    rows.append(_row(config, result.summary))
-  return report.table(rows)
+    _draw(config)
+  return grid_state.read(configs, errors)
 
 
-def _row(config, summary):
-  row = {
-    "dataset": config.dataset,
-    "defense": config.defense,
-    "attack": config.attack,
-    "malicious %": round(100 * config.malicious_fraction * bool(config.num_malicious)),
-    "seed": config.seed,
-    "reduced": "yes" if config.is_reduced else "no",
-  }
-  for name in (
-    "accuracy",
-    "attack_success_rate",
-    "attack_success_rate_over_rounds",
-    "backdoor_accuracy",
-    "backdoor_accuracy_nontarget",
-    "seconds_aggregation",
-    "seconds_total",
-  ):
-    row[name] = summary[name]
-  return row
+def _is_settled(config, errors) -> bool:
+  """Whether a run is done or has failed, here or elsewhere."""
+  ended = (progress.DONE, progress.FAILED)
+  return config.output_dir in errors or progress.status(config) in ended
+
+
+def _attempt(config, runtime, errors, display, settings) -> bool:
+  """Runs a config, or finds it run; False: another process holds it."""
+  if _is_settled(config, errors):
+    return True
+  try:
+    loop.run(config, runtime, **settings)
+  except claims.ClaimedError:
+    return False
+  except OutputError:
+    raise  # nothing else could be written either
+  except Exception as error:
+    errors[config.output_dir] = f"{type(error).__name__}: {claims.sentence(error)}"
+    _logger.error("%s failed: %s", config.output_dir, errors[config.output_dir])
+    return True
+  display.update()
+  _draw(config)
+  return True
+
+
+def _draw(config) -> None:
+  """Draws the figures of a finished run once; one that fails is told, no more."""
+  path = progress.folder(config)
+  if (path / "figures").exists() or progress.status(config) != progress.DONE:
+    return
+  try:
+    with claims.claim(path), writing(path):
+      if not (path / "figures").exists():  # another process may have been faster
+        figures.draw_folder(path)
+  except claims.ClaimedError:
+    return  # it draws them now
+  except OutputError:
+    raise
+  except Exception as error:
+    _logger.warning("the figures of %s: %s", path, claims.sentence(error))

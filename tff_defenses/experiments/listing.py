@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import attacks
 import models
 from tff_defenses import aggregators
-from tff_defenses.experiments import datasets, partition, presets
+from tff_defenses.experiments import datasets, papers, partition, presets
 
 
 def text() -> str:
-  """All data sets, models, defenses, attacks, partitions and presets."""
+  """All data sets, models, defenses, attacks, partitions, presets and tables."""
   sections = {
     "data sets": [(n, s.description) for n, s in datasets.DATASETS.items()],
     "models": [
@@ -22,6 +22,9 @@ def text() -> str:
     "attacks": [(n, f"{s.summary} ({s.paper})") for n, s in attacks.ATTACKS.items()],
     "partitions": [(n, s.description) for n, s in partition.PARTITIONS.items()],
     "presets": [(n, _preset(settings)) for n, settings in presets.PRESETS.items()],
+    "tables and figures (--reproduce)": [
+      (n, papers.load(n).title) for n in papers.names()
+    ],
   }
   return "\n\n".join(_section(title, rows) for title, rows in sections.items())
 

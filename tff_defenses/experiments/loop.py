@@ -1,7 +1,9 @@
 """Runs one experiment: rounds of training, aggregation, scoring and recording."""
 
+import contextlib
 import dataclasses
 import logging
+import pathlib
 import sys
 import time
 from collections.abc import Mapping
@@ -14,15 +16,26 @@ from tff_defenses import aggregators
 from tff_defenses import runtime as runtime_lib
 from tff_defenses.experiments import (
   checkpoint,
+  claims,
   detection,
   federation,
+  probe,
   records,
-  threat_model,
+  round_tables,
+  run_record,
   trainers,
 )
 from tff_defenses.experiments.config import ExperimentConfig
+from tff_defenses.experiments.errors import OutputError, writing
 
 _logger = logging.getLogger(__name__)
+_FROM_FINAL = (
+  "accuracy",
+  "attack_success_rate",
+  "backdoor_accuracy",
+  "backdoor_accuracy_nontarget",
+  "target_confidence",
+)
 _SHOWN = {
   "accuracy": "acc",
   "attack_success_rate": "ASR",
@@ -56,6 +69,7 @@ def run(
   progress: bool = True,
   reuse: bool = True,
   round_seconds: float | None = None,
+  tensorboard: bool = False,
 ) -> RunResult:
   """Runs an experiment and writes its files to `config.output_dir`.
 
@@ -68,54 +82,85 @@ def run(
     progress: Show a progress bar; in a log file a line now and then.
     reuse: False: start anew whatever the folder holds of this config.
     round_seconds: Limit of a round; None: no limit.
+    tensorboard: Also release the rounds' metrics to `tensorboard/` in the folder.
+      Rounds that are done again after a stop appear there twice.
 
   Raises:
     ConfigError: the config has faults. DataError: data are missing or damaged.
-    OutputError: the folder holds another run or cannot be written. WorkerError: the
-      worker died twice in a round, or took longer than `round_seconds`.
+    OutputError: the folder holds another run or cannot be written; ClaimedError, one of
+      these, another process works on it. WorkerError: the worker died twice in a round,
+      or took longer than `round_seconds`.
   """
   config.check()
-  begun = time.monotonic()
-  folder = records.RunFolder(config.output_dir, describe(config))
-  if reuse and folder.is_complete:
-    _logger.info("%s is complete; nothing to run.", folder.path)
-    return RunResult(config, folder, folder.read_summary())
+  records.check_owner(config.output_dir, describe(config))
+  with claims.claim(pathlib.Path(config.output_dir).expanduser()):
+    folder = records.RunFolder(config.output_dir, describe(config))
+    if reuse and folder.is_complete:
+      _logger.info("%s is complete; nothing to run.", folder.path)
+      return RunResult(config, folder, folder.read_summary())
+    claims.forget_failure(folder.path)
+    limits = {"round_seconds": round_seconds}
+    watching = {"progress": progress, "tensorboard": tensorboard}
+    try:
+      return _run(config, runtime, folder, fresh=not reuse, **limits, **watching)
+    except OutputError:
+      raise  # of the disk, not of the run
+    except Exception as error:
+      with contextlib.suppress(OutputError):
+        claims.mark_failed(folder.path, error)
+      raise
+
+
+def describe(config: ExperimentConfig) -> dict[str, Any]:
+  """Content of config.json: version, all settings, their hash and the threat model."""
+  return run_record.describe(config)
+
+
+def _run(
+  config, runtime, folder, *, fresh, round_seconds, progress, tensorboard
+) -> RunResult:
+  """The rounds that are left, and the files that end a run."""
   _warn_outside_assumption(config)
-  trainer = trainers.build(config, federation.build(config))
-  checkpoints = checkpoint.Checkpoints(folder.path / "checkpoint", fresh=not reuse)
+  trainer = trainers.build(config, federation.build(config), runtime, progress=progress)
   states = trainer.start(runtime)
-  done, *states = checkpoints.load(*states)
+  saved = checkpoint.Checkpoints(folder.path / "checkpoint", fresh=fresh)
+  whole = 0 if fresh else folder.whole_rounds()
+  done, *states = saved.load(*states, at_most=whole)
   folder.keep_rounds(done)
-  bar = tqdm.tqdm(
+  board = round_tables.tensorboard_manager(folder.path) if tensorboard else None
+  bar = _bar(config, done, progress)
+  for round_number in bar:
+    states, row, measured = _run_round(
+      config, runtime, trainer, states, round_number, folder, round_seconds
+    )
+    bar.set_postfix({s: f"{row[n]:.3f}" for n, s in _SHOWN.items() if n in row})
+    if board is not None:
+      with writing(folder.path):
+        round_tables.release(board, row, round_number)
+    last = round_number == config.rounds
+    if last:  # before the state: a run that goes on after it has nothing measured
+      folder.write_arrays(_arrays(trainer, measured))
+    if last or round_number % config.checkpoint_every == 0:
+      saved.save(round_number, *states)
+  with writing(folder.path):
+    probe.keep(trainer, runtime, states, folder.path)
+  summary = _summary(config, folder, trainer.traffic())
+  folder.write_summary(summary)
+  return RunResult(config, folder, folder.read_summary(), trainer, states)
+
+
+def _bar(config, done, progress):
+  """The rounds that are left, shown as a bar of all."""
+  return tqdm.tqdm(
     range(done + 1, config.rounds + 1),
     desc=f"{config.defense:>10s} | {config.attack}",
     unit="round",
     initial=done,
     total=config.rounds,
     disable=not progress,
+    leave=None,  # below the bar of a grid it is taken away
     mininterval=0.5 if sys.stderr.isatty() else 30,  # a log wants few lines
   )
-  measured = {}
-  for round_number in bar:
-    states, row, measured = _run_round(
-      config, runtime, trainer, states, round_number, folder, round_seconds
-    )
-    bar.set_postfix({s: f"{row[n]:.3f}" for n, s in _SHOWN.items() if n in row})
-    if round_number % config.checkpoint_every == 0 or round_number == config.rounds:
-      checkpoints.save(round_number, *states)
-  summary = _summary(config, folder, runtime, time.monotonic() - begun)
-  folder.write_summary(summary, _arrays(trainer, measured))
-  return RunResult(config, folder, summary, trainer, states)
-
-
-def describe(config: ExperimentConfig) -> dict[str, Any]:
-  """Content of config.json: all settings, their hash and the threat model."""
-  return {
-    "config_hash": config.hash(),
-    **config.to_dict(),
-    "reduced": config.is_reduced,
-    "threat_model": threat_model.record(config),
-  }
 
 
 def _warn_outside_assumption(config):
@@ -175,32 +220,28 @@ def _numbers(measured):
   }
 
 
-def _summary(config, folder, runtime, seconds):
-  """Last scored round, means over rounds, times."""
-  table, timing = folder.read("metrics.csv"), folder.read("timing.csv")
-  scored = table.dropna(subset=["accuracy"])
-  last = scored.iloc[-1]
-
-  def final(name):
-    return float(last[name]) if name in table else None
-
+def _summary(config, folder, traffic):
+  """The last round, which is scored in any case, the mean over rounds, the traffic."""
+  table = folder.read("metrics.csv")
+  rounds = table["round"]
+  scored = table[(rounds % config.eval_every == 0) | (rounds == config.rounds)]
+  final = {name: _plain(value) for name, value in scored.iloc[-1].items()}
   over_rounds = None
   if "attack_success_rate" in table:
-    over_rounds = float(scored["attack_success_rate"].mean())
+    over_rounds = _plain(scored["attack_success_rate"].mean())
   return {
-    "accuracy": final("accuracy"),
-    "attack_success_rate": final("attack_success_rate"),
+    **{name: final.get(name) for name in _FROM_FINAL},
     "attack_success_rate_over_rounds": over_rounds,
-    "backdoor_accuracy": final("backdoor_accuracy"),
-    "backdoor_accuracy_nontarget": final("backdoor_accuracy_nontarget"),
-    "target_confidence": final("target_confidence"),
-    "seconds_training": float(timing["seconds_training"].sum()),
-    "seconds_aggregation": float(timing["seconds_aggregation"].sum()),
-    "seconds_total": seconds,
-    "peak_memory_bytes": runtime.peak_memory_bytes(),
+    **traffic,
     "seed": config.seed,
     "config_hash": config.hash(),
+    "final": {**final, "round": int(final["round"])},
   }
+
+
+def _plain(value):
+  """A number for JSON, which knows no NaN: blank and infinite are null."""
+  return float(value) if np.isfinite(value) else None
 
 
 def _arrays(trainer, measured):

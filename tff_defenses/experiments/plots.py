@@ -1,38 +1,26 @@
-"""Figures of runs: success, trust, distances between clients, PLR scatter.
+"""Figures of one run or one comparison: success, trust, distances between clients.
 
-References: FLARE Sec. 4.3 and Figs. 1(a), 6, 10 (PLR scatter), Eq. (4) (MMD), Eq. (5)
-(trust); FL-PLAS Figs. 3, 5 (success and accuracy).
-Symbols: n clients, k samples, o PLR width, c classes.
+References: FLARE Eq. (4) (MMD), Eq. (5) (trust); FL-PLAS Figs. 3, 5 (success and
+accuracy).
+Symbols: n clients.
 
-All figures can be read in grey: lines differ by dash and marker, not by colour alone.
-Every function that draws writes one PNG whole or not at all, and returns its path.
+Every function writes one PNG whole or not at all, and returns its path.
 """
 
 import math
 import os
 import pathlib
-import textwrap
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib import patches, ticker
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib import patches
 
-from tff_defenses.experiments import plot_checks, plr_projection
+from tff_defenses.experiments import plot_checks, plot_style
 
-DPI = 150
 ANNOTATED = 12  # ours: more clients leave no room for numbers in the cells
 NAMED = 5  # ours: more malicious clients share one legend entry
 LABELLED = 20  # ours: more clients leave no room for a label each
-
-# Okabe and Ito's colours without the yellow, which vanishes on white.
-_COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
-_BENIGN, _MALICIOUS = "#8C9FB5", "#A50F15"  # light and dark in grey too
 
 
 def success_over_rounds(
@@ -56,17 +44,15 @@ def success_over_rounds(
     )
   for name, frame in curves.items():
     plot_checks.check_frame(who, f"curves[{name!r}]", frame, ("round", *columns))
-  figure, panels = _figure((9.5, 4.2), title, panels=2)
+  figure, (panels,) = plot_style.new_figure((9.5, 4.2), title, columns=2)
   for axes, column in zip(panels, columns, strict=True):
     _draw_curves(axes, curves, column)
     label = column.replace("_rate", "").replace("_", " ")
     axes.set(ylabel=f"{label} (fraction of images)", ylim=(-0.03, 1.03))
-    _finish_rounds(axes, pd.concat([frame["round"] for frame in curves.values()]))
-  handles, labels = panels[0].get_legend_handles_labels()
-  figure.legend(
-    handles, labels, loc="outside lower center", ncols=4, handlelength=4, frameon=False
-  )
-  return _write(figure, path)
+    rounds = pd.concat([frame["round"] for frame in curves.values()])
+    plot_style.round_axis(axes, rounds.min(), rounds.max())
+  plot_style.legend_below(figure, *panels[0].get_legend_handles_labels())
+  return plot_style.write(figure, path)
 
 
 def trust_over_rounds(
@@ -89,7 +75,7 @@ def trust_over_rounds(
   plot_checks.check_once("trust_over_rounds", clients)
   table = clients.pivot(index="round", columns="client_index", values="weight")
   malicious = clients.groupby("client_index")["malicious"].any().to_numpy(bool)
-  figure, (axes,) = _figure((7.6, 4.2), title)
+  figure, ((axes,),) = plot_style.new_figure((7.6, 4.2), title)
   _draw_clients(axes, table.loc[:, ~malicious], table.loc[:, malicious])
   sizes = clients.groupby("round").size()
   equal = {"color": "black", "linestyle": (0, (2, 2)), "linewidth": 1.0}
@@ -99,9 +85,9 @@ def trust_over_rounds(
     axes.step(sizes.index, 1 / sizes, where="mid", label="equal weight, 1/n", **equal)
   axes.set(ylabel="weight in the aggregate (fraction)")
   axes.set_ylim(-0.03 * axes.get_ylim()[1])  # a weight of 0 stays inside the frame
-  _finish_rounds(axes, clients["round"])
+  plot_style.round_axis(axes, clients["round"].min(), clients["round"].max())
   figure.legend(loc="outside right center", handlelength=4, frameon=False)
-  return _write(figure, path)
+  return plot_style.write(figure, path)
 
 
 def mmd_between_clients(
@@ -129,7 +115,7 @@ def mmd_between_clients(
   power = 0 if power in (0, 1) else power  # other values are shown scaled
   scaled = mmd / 10.0**power
   bounds = np.append(scaled[np.isfinite(scaled)], 0.0)
-  figure, (axes,) = _figure((6.4, 5.6), title)
+  figure, ((axes,),) = plot_style.new_figure((6.4, 5.6), title)
   axes.patch.set(facecolor="white", hatch="////", edgecolor="0.8")
   image = axes.imshow(
     np.ma.masked_invalid(scaled), "cividis", vmin=bounds.min(), vmax=bounds.max() or 1.0
@@ -141,60 +127,7 @@ def mmd_between_clients(
   _label_clients(axes, malicious)
   unit = rf" ($\times 10^{{{power}}}$)" if power else ""
   figure.colorbar(image, label=f"MMD between PLRs{unit}", shrink=0.9)
-  return _write(figure, path)
-
-
-def plr_scatter(
-  plrs: np.ndarray,
-  labels: np.ndarray,
-  kernel: np.ndarray,
-  malicious: np.ndarray,
-  path: str | os.PathLike,
-  *,
-  classes: Sequence[int] | None = None,
-  seed: int = 0,
-  title: str,
-) -> pathlib.Path:
-  """PLRs of benign and malicious models on the plane of three classes (FLARE Fig. 6).
-
-  Args:
-    plrs: [n, k, o], one representation a client a sample.
-    labels: [k], true classes of the samples.
-    kernel: [o, c], of the classifier of the global model.
-    malicious: [n] bool.
-    path: PNG to write.
-    classes: three of 0..c-1; None: drawn at random from those in `labels`.
-    seed: of that draw.
-    title: of the figure.
-
-  Raises:
-    ValueError: as in `plr_projection.project_plrs`; shapes that disagree; fewer than
-      three classes in `labels` to draw from.
-  """
-  plrs, labels = np.asarray(plrs, float), np.asarray(labels)
-  malicious = np.asarray(malicious, bool)
-  plot_checks.check_scatter(plrs, labels, malicious)
-  if classes is None:
-    classes = _draw_classes(labels, seed)
-  chosen = np.isin(labels, classes)
-  points = plr_projection.project_plrs(plrs[:, chosen], kernel, classes)
-  labels = labels[chosen]
-  figure, (axes,) = _figure((7.0, 4.8), title)
-  _draw_group(axes, points[~malicious], labels, classes, "benign", (_BENIGN, "none"))
-  dark = (_MALICIOUS, _MALICIOUS)
-  _draw_group(axes, points[malicious], labels, classes, "malicious", dark)
-  axes.set(xlabel="first principal direction (PLR units)")
-  axes.set(ylabel="second principal direction (PLR units)")
-  axes.set_aspect("equal", adjustable="datalim")
-  axes.grid(alpha=0.3)
-  figure.legend(loc="outside right center", frameon=False)
-  return _write(figure, path)
-
-
-def _finish_rounds(axes, rounds):
-  axes.set(xlabel="round", xlim=(rounds.min() - 0.5, rounds.max() + 0.5))
-  axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1))
-  axes.grid(alpha=0.3)
+  return plot_style.write(figure, path)
 
 
 def _draw_curves(axes, curves, column):
@@ -207,10 +140,8 @@ def _draw_curves(axes, curves, column):
       known["round"],
       known[column],
       label=name,
-      color=_COLOURS[i % len(_COLOURS)],
-      linestyle=_DASHES[i % len(_DASHES)],
       linewidth=1.4,
-      marker=_MARKERS[i % len(_MARKERS)],
+      **plot_style.line(i),
       markerfacecolor="none",
       markersize=4.5 + i % 4,  # lines on top of each other stay visible
       markevery=(i % every, every),
@@ -218,26 +149,18 @@ def _draw_curves(axes, curves, column):
 
 
 def _draw_clients(axes, benign, malicious):
-  thin = {"color": _BENIGN, "linewidth": 0.9, "marker": ".", "markersize": 3}
+  thin = {"color": plot_style.BENIGN, "linewidth": 0.9, "marker": ".", "markersize": 3}
   for i, client in enumerate(benign):
     label = None if i else f"benign ({benign.shape[1]})"
     axes.plot(benign.index, benign[client], label=label, **thin)
-  thick = {"color": _MALICIOUS, "linewidth": 2.2, "linestyle": "--"}
+  thick = {"color": plot_style.MALICIOUS, "linewidth": 2.2, "linestyle": "--"}
   for i, client in enumerate(malicious):
-    label, marker, size = f"malicious, client {client}", _MARKERS[i % len(_MARKERS)], 6
+    label, marker, size = f"malicious, client {client}", plot_style.line(i)["marker"], 6
     if malicious.shape[1] > NAMED:
       label = None if i else f"malicious ({malicious.shape[1]})"
       marker, size, thick["linewidth"] = "^", 4, 1.2
     line = {"marker": marker, "markersize": size, "label": label, **thick}
     axes.plot(malicious.index, malicious[client], **line)
-
-
-def _draw_group(axes, points, labels, classes, group, colours):
-  for label, marker in zip(classes, _MARKERS, strict=False):
-    x, y = points[:, labels == label].reshape(-1, 2).T
-    if len(x):
-      style = {"marker": marker, "edgecolors": colours[0], "facecolors": colours[1]}
-      axes.scatter(x, y, 26, linewidths=0.9, label=f"{group}, class {label}", **style)
 
 
 def _annotate(axes, values, image):
@@ -266,32 +189,3 @@ def _label_clients(axes, malicious):
 def _stars(malicious):
   positions = np.flatnonzero(malicious)
   return positions, ["*"] * len(positions)
-
-
-def _draw_classes(labels, seed):
-  present = np.unique(labels)
-  if len(present) < 3:
-    raise ValueError(
-      "plr_scatter: `labels` must hold at least 3 classes to draw from, got "
-      f"{len(present)}. Give `classes`, or samples of more classes."
-    )
-  return sorted(np.random.default_rng(seed).choice(present, 3, replace=False).tolist())
-
-
-def _figure(size, title, panels=1):
-  figure = Figure(size, DPI, layout="constrained")
-  FigureCanvasAgg(figure)
-  figure.suptitle(textwrap.fill(title, int(10 * size[0])))
-  return figure, figure.subplots(1, panels, squeeze=False)[0]
-
-
-def _write(figure, path):
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-  try:
-    figure.savefig(aside, format="png")
-    aside.replace(path)
-  finally:
-    aside.unlink(missing_ok=True)
-  return path

@@ -5,13 +5,20 @@ Reference: FLARE Sec. 4.3, Fig. 6: PLRs of benign and malicious models side by s
 
 import collections
 import dataclasses
+import pathlib
 
 import numpy as np
 import tensorflow as tf
 
 from models import plr, split
+from tff_defenses import aggregators
 from tff_defenses.aggregators import base
+from tff_defenses.experiments import plr_files
+from tff_defenses.experiments.errors import writing
 from tff_defenses.experiments.trainers import GlobalTrainer
+
+IMAGES = 20  # a class; FLARE Fig. 6 shows some tens
+MOST_VALUES = 16_000_000  # ours: 64 MB; many clients or classes: fewer images a class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +34,42 @@ class PlrProbeFactory(base.StackedModelAwareFactory):
     del specs
     measurements = collections.OrderedDict(plrs=self.plr_fn.many(weights - updates))
     return tf.zeros_like(weights), measurements
+
+
+def keep(trainer: GlobalTrainer, runtime, states, folder: pathlib.Path) -> None:
+  """Writes plr.npz for a run whose rule looks at representations (FLARE Sec. 4.3).
+
+  Nothing happens for other rules, and if the file is there already: whoever starts a
+  run anew in its folder removes it first.
+
+  Args:
+    trainer: Of a finished run.
+    runtime: Runs one further round, attack included, which moves nothing.
+    states: The run's last states.
+    folder: Of the run.
+
+  Raises:
+    OutputError: the folder cannot be written.
+  """
+  config, federation = trainer.config, trainer.federation
+  looks = "auxiliary_data" in aggregators.AGGREGATORS[config.defense].needs
+  has_global_model = hasattr(trainer.process, "set_model_weights")
+  if not (looks and has_global_model) or (folder / plr_files.NAME).exists():
+    return
+  weights = states[0].global_model_weights
+  kernel = trainer.scorer.evaluator.classifier_kernel(weights)  # [o, c]
+  each = _images_a_class(config.num_clients, *kernel.shape)
+  shown = _first_of_each(federation.test_labels, each)
+  plrs = plr_files.Plrs(
+    plrs=client_plrs(trainer, runtime, states, federation.test_images[shown]),
+    labels=federation.test_labels[shown],
+    kernel=np.asarray(kernel),
+    malicious=federation.malicious & config.attacks_in(config.rounds + 1),
+    class_names=np.array(federation.class_names),
+    round=config.rounds + 1,
+  )
+  with writing(folder):
+    plr_files.write(plrs, folder)
 
 
 def client_plrs(
@@ -50,3 +93,14 @@ def client_plrs(
   everyone = range(trainer.config.num_clients)
   inputs = trainer.client_inputs(trainer.config.rounds + 1, everyone)
   return runtime.call(process.next, start, inputs).metrics["aggregator"]["plrs"]
+
+
+def _images_a_class(num_clients, width, num_classes):
+  """As many as `IMAGES`, or fewer so that the array stays within `MOST_VALUES`."""
+  return int(np.clip(MOST_VALUES // (num_clients * width * num_classes), 1, IMAGES))
+
+
+def _first_of_each(labels, count):
+  """Positions of the first `count` images of each class."""
+  found = [np.flatnonzero(labels == c)[:count] for c in np.unique(labels)]
+  return np.concatenate(found)

@@ -45,7 +45,7 @@ def run(
       )
       results[defense] = loop.run(config, runtime, reuse=False)
       rows.append(_row(part.number, results[defense], time.monotonic() - begun))
-    _draw(part.number, results, runtime, output / "figures")
+    _draw(part.number, results, output / "figures")
   frame = pd.DataFrame(rows, columns=COLUMNS)
   frame.to_csv(output / "summary.csv", index=False)
   return report.table(frame.to_dict("records"))
@@ -64,10 +64,12 @@ def _row(number, result, seconds):
   }
 
 
-def _draw(number, results, runtime, folder):
+def _draw(number, results, folder):
   """Success over rounds for a part; trust, MMD and PLRs where FLARE ran."""
   attack = next(iter(results.values())).config.attack
   title = f"Part {number}: {attack}"
-  figures.draw_success(results, folder / f"part{number}_success.png", title)
-  if "flare" in results:
-    figures.draw(results["flare"], runtime, folder, prefix=f"part{number}_flare_")
+  runs = {defense: result.folder.path for defense, result in results.items()}
+  figures.draw_comparison(runs, folder / f"part{number}_success.png", title)
+  if "flare" in runs:
+    prefix = f"part{number}_flare_"
+    figures.draw_folder(runs["flare"], into=folder, prefix=prefix)

@@ -1,22 +1,24 @@
 """The files of one run, written so that a stop at any moment loses nothing.
 
-config.json: everything, threat model included; metrics.csv: a row a round, the same
-bytes for the same command; clients.csv: a row a client a round; timing.csv: seconds and
-memory, which differ from run to run; summary.json: written last, so its presence says
-that the run is complete; arrays.npz: what the figures need.
+config.json: everything, version and threat model included; metrics.csv: a row a round;
+clients.csv: a row a client a round; arrays.npz: what the figures need; summary.json:
+written last, so its presence says that the run is complete. All of them are the same
+bytes for the same config, however often the run was broken off. timing.csv alone
+differs: seconds and memory.
 """
 
-import asyncio
+import io
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tff_defenses.experiments import detection
+from tff_defenses.experiments import detection, round_tables, whole_files
 from tff_defenses.experiments.errors import OutputError, writing
 
 SUMMARY_KEYS = (
@@ -26,12 +28,11 @@ SUMMARY_KEYS = (
   "backdoor_accuracy",
   "backdoor_accuracy_nontarget",
   "target_confidence",
-  "seconds_training",
-  "seconds_aggregation",
-  "seconds_total",
-  "peak_memory_bytes",
+  "bytes_up",
+  "bytes_down",
   "seed",
   "config_hash",
+  "final",
 )
 CLIENT_COLUMNS = (
   "round",
@@ -49,16 +50,22 @@ class RunFolder:
 
   Args:
     folder: Made if absent.
-    config: Settings as `ExperimentConfig.to_dict` gives them, with `config_hash`.
+    config: Settings as `ExperimentConfig.to_dict` gives them, with `config_hash` and
+      `version`.
 
   Raises:
-    OutputError: the folder holds another run's config, or cannot be written.
+    OutputError: the folder holds the run of another config or version, or cannot be
+      written.
   """
 
   def __init__(self, folder: str | os.PathLike, config: Mapping[str, Any]):
     self.path = pathlib.Path(folder).expanduser()
-    self._claim(config)
     self._metrics = None
+    check_owner(self.path, config)
+    with writing(self.path):
+      self.path.mkdir(parents=True, exist_ok=True)
+      if not (self.path / "config.json").exists():
+        whole_files.write_json(self.path / "config.json", config)
 
   @property
   def is_complete(self) -> bool:
@@ -69,9 +76,28 @@ class RunFolder:
     """summary.json of a complete run."""
     return json.loads((self.path / "summary.json").read_text())
 
+  def whole_rounds(self) -> int:
+    """The last round up to which all three tables are whole; 0 if none is."""
+    return min(
+      round_tables.whole_rounds(self.path / name) for name in round_tables.NAMES
+    )
+
   def keep_rounds(self, last: int) -> None:
-    """Drops everything after round `last`; 0: a new run."""
-    self._guard(self._drop_rows, last)
+    """Drops everything after round `last`, and half-written lines; 0: a new run."""
+    with writing(self.path):
+      self._metrics = None  # TFF's manager remembers which row was the last
+      whole_files.remove_asides(self.path)
+      for name in ("summary.json", "plr.npz", *(["arrays.npz"] if last == 0 else [])):
+        (self.path / name).unlink(missing_ok=True)
+      for name in round_tables.NAMES:
+        round_tables.cut(self.path / name, last)
+
+  def discard(self) -> None:
+    """Removes everything but config.json: the run is to be made anew."""
+    with writing(self.path):
+      for name in ("checkpoint", "figures", "tensorboard"):
+        shutil.rmtree(self.path / name, ignore_errors=True)
+    self.keep_rounds(0)
 
   def add_round(
     self,
@@ -81,67 +107,52 @@ class RunFolder:
     timing: Mapping[str, float],
   ) -> None:
     """Appends one round to metrics.csv, clients.csv and timing.csv."""
-    self._guard(self._append, round_number, metrics, clients, timing)
+    with writing(self.path):
+      if self._metrics is None:
+        self._metrics = round_tables.metrics_manager(self.path / "metrics.csv")
+      values = {name: np.float64(value) for name, value in metrics.items()}
+      round_tables.release(self._metrics, values, round_number)
+      row = pd.DataFrame([{"round": round_number, **timing}])
+      round_tables.append(self.path / "clients.csv", clients)
+      round_tables.append(self.path / "timing.csv", row)
 
-  def write_summary(self, values: Mapping[str, Any], arrays: Mapping) -> None:
-    """Writes arrays.npz, then summary.json with exactly `SUMMARY_KEYS`."""
+  def write_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays.npz; call it before the last round's state is saved."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    with writing(self.path):
+      whole_files.write_bytes(self.path / "arrays.npz", content.getvalue())
+
+  def write_summary(self, values: Mapping[str, Any]) -> None:
+    """Writes summary.json with exactly `SUMMARY_KEYS`: the run is complete."""
     missing = set(values) ^ set(SUMMARY_KEYS)
     if missing:
       raise ValueError(
         f"write_summary: keys must be SUMMARY_KEYS, differ in {missing}."
       )
-    self._guard(np.savez_compressed, self.path / "arrays.npz", **arrays)
-    ordered = {key: values[key] for key in SUMMARY_KEYS}
-    self._guard(_write_json, self.path / "summary.json", ordered)
+    with writing(self.path):
+      ordered = {key: values[key] for key in SUMMARY_KEYS}
+      whole_files.write_json(self.path / "summary.json", ordered)
 
   def read(self, name: str) -> pd.DataFrame:
     """metrics.csv, clients.csv or timing.csv."""
-    return pd.read_csv(self.path / name)
+    return pd.read_csv(self.path / name, float_precision="round_trip")
 
-  def _claim(self, config):
-    self._guard(self.path.mkdir, parents=True, exist_ok=True)
-    file = self.path / "config.json"
-    if file.exists():
-      found = _read_config(file).get("config_hash")
-      if found != config["config_hash"]:
-        raise OutputError(
-          f"`output_dir` {self.path} holds the run of another config (hash {found}, "
-          f"this one has {config['config_hash']}). Choose another folder or remove it."
-        )
-    else:
-      self._guard(_write_json, file, config)
 
-  def _drop_rows(self, last):
-    (self.path / "summary.json").unlink(missing_ok=True)
-    for name in ("metrics.csv", "clients.csv", "timing.csv"):
-      file = self.path / name
-      if last == 0 or not file.exists():
-        file.unlink(missing_ok=True)
-        continue
-      table = pd.read_csv(file, dtype=str, keep_default_na=False)
-      kept = table[table["round"].astype(int) <= last]
-      aside = file.with_suffix(".partial")
-      kept.to_csv(aside, index=False, lineterminator=_line_end(name))
-      aside.replace(file)
-
-  def _append(self, round_number, metrics, clients, timing):
-    import tensorflow_federated as tff
-
-    if self._metrics is None:
-      self._metrics = tff.program.CSVFileReleaseManager(
-        str(self.path / "metrics.csv"), key_fieldname="round"
+def check_owner(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
+  """Raises OutputError if a folder holds the run of another config or version."""
+  file = pathlib.Path(folder).expanduser() / "config.json"
+  with writing(folder):
+    if not file.exists():
+      return
+    found = _read_config(file)
+  for key, what in (("version", "version"), ("config_hash", "config")):
+    if found.get(key) != config.get(key):
+      raise OutputError(
+        f"`output_dir` {file.parent} holds the run of another {what} "
+        f"({found.get(key, 'none stated')}, this one has {config.get(key)}). Choose "
+        "another folder or remove it."
       )
-    values = {name: np.float64(value) for name, value in metrics.items()}
-    asyncio.run(self._metrics.release(values, round_number))
-    _append_rows(self.path / "clients.csv", clients)
-    _append_rows(
-      self.path / "timing.csv", pd.DataFrame([{"round": round_number, **timing}])
-    )
-
-  def _guard(self, function, *args, **kwargs):
-    """Runs a write; a full disk or a read-only folder becomes one clear sentence."""
-    with writing(self.path):
-      return function(*args, **kwargs)
 
 
 def client_rows(
@@ -165,27 +176,9 @@ def client_rows(
   return pd.DataFrame(columns)[list(CLIENT_COLUMNS)]
 
 
-def _append_rows(file, table):
-  table.to_csv(file, mode="a", header=not file.exists(), index=False)
-
-
-def _line_end(name):
-  return "\r\n" if name == "metrics.csv" else "\n"  # as its release manager writes
-
-
 def _read_config(file):
   try:
-    return json.loads(file.read_text())
+    found = json.loads(file.read_text())
   except ValueError:
     return {}
-
-
-def _write_json(file, values):
-  """Writes the whole file or none of it."""
-  aside = file.with_suffix(".partial")
-  aside.write_text(json.dumps(values, indent=2, default=_plain) + "\n")
-  aside.replace(file)
-
-
-def _plain(value):
-  return value.item() if isinstance(value, np.generic) else str(value)
+  return found if isinstance(found, dict) else {}

@@ -1,9 +1,20 @@
-"""Tables of finished runs; percent only here."""
+"""Reports of finished and unfinished runs; percent only here."""
 
+import dataclasses
+import os
+import pathlib
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
+from tff_defenses.experiments import (
+  report_text,
+  run_values,
+  scorecard,
+  scorecard_document,
+)
+from tff_defenses.experiments.errors import OutputError
+from tff_defenses.experiments.report_document import Document
 
 _PERCENT = {
   "accuracy": "accuracy %",
@@ -12,6 +23,75 @@ _PERCENT = {
   "backdoor_accuracy": "BA all %",
   "backdoor_accuracy_nontarget": "BA %",
 }
+_WIDTH = 100  # where there is no terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+  """What a folder has to report.
+
+  Args:
+    folder: Where the runs are.
+    document: For people.
+    scores: Every cell, for programs.
+    scale: Of the plan; 1 for a grid of runs without one.
+    plan: Of `--reproduce`; None for a grid.
+  """
+
+  folder: pathlib.Path
+  document: Document
+  scores: tuple[scorecard.CellScore, ...]
+  scale: float = 1.0
+  plan: Any = None
+
+
+def text(output_dir: str | os.PathLike, *, width: int | None = None) -> str:
+  """The report of all runs below a folder, for the terminal.
+
+  Args:
+    output_dir: Of `--reproduce` (it holds plan.json), of a grid, or of one run.
+    width: None: the terminal's.
+
+  Raises:
+    OutputError: there is no such folder, or no run in it.
+  """
+  return render(read(output_dir), width=width)
+
+
+def render(content: Content, *, width: int | None = None) -> str:
+  """A report that has been read, for the terminal; see `text`."""
+  width = width or shutil.get_terminal_size((_WIDTH, 24)).columns
+  return report_text.render(content.document, width=width)
+
+
+def read(output_dir: str | os.PathLike) -> Content:
+  """Reads all runs below a folder, finished or not.
+
+  Raises:
+    OutputError: there is no such folder, or no run in it.
+  """
+  folder = pathlib.Path(output_dir).expanduser()
+  if not folder.is_dir():
+    raise OutputError(
+      f"report: `output_dir` must be a folder with runs, got {folder}, which does not "
+      "exist. Give the `--output_dir` of earlier runs."
+    )
+  faults = []
+  plan = _plan(folder, faults)
+  if plan is not None:
+    card = scorecard.build(plan)
+    document = scorecard_document.of_scorecard(card)
+    return Content(folder, document, card.scores, plan.scale, plan)
+  for inner in sorted(folder.glob("*/plan.json")):
+    faults.append(f"{inner.parent} has a scorecard of its own: report that folder.")
+  runs, unreadable = run_values.read_all(folder)
+  if not runs:
+    raise OutputError(
+      f"report: `output_dir` must hold runs, got {folder} without any. "
+      + " ".join([*faults, *unreadable] or ["Run some there first."])
+    )
+  document, scores = scorecard_document.of_grid(folder, runs, [*faults, *unreadable])
+  return Content(folder, document, tuple(scores))
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -19,19 +99,33 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
   Args:
     rows: Mappings with the columns to show; the keys of `summary.json` that are
-      fractions are printed in percent, None as "-".
+      fractions are printed in percent, None and what a row lacks as "-".
   """
-  frame = pd.DataFrame(rows)
-  for name in _PERCENT:
-    if name in frame:
-      frame[name] = [_percent(value) for value in frame[name]]
-  for name in frame:
-    if name.startswith("seconds"):
-      frame[name] = [f"{value:.1f}" for value in frame[name]]
-  empty = [name for name in frame if (frame[name] == "-").all()]
-  frame = frame.drop(columns=empty).rename(columns=_PERCENT)
-  return frame.to_string(index=False)
+  names = list(dict.fromkeys(name for row in rows for name in row))
+  columns = {name: [_entry(name, row.get(name)) for row in rows] for name in names}
+  filled = {n: c for n, c in columns.items() if any(entry != "-" for entry in c)}
+  lines = list(zip(*filled.values(), strict=True))
+  return report_text.aligned([_PERCENT.get(name, name) for name in filled], lines)
 
 
-def _percent(value) -> str:
-  return "-" if value is None or pd.isna(value) else f"{100 * value:.1f}"
+def _entry(name, value):
+  if value is None or value != value:
+    return "-"
+  if name in _PERCENT:
+    return f"{100 * value:.1f}"
+  if name.startswith("seconds"):
+    return f"{value:.1f}"
+  return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plan(folder, faults):
+  """The plan in a folder, or None; a damaged one becomes a fault, not an end."""
+  if not (folder / "plan.json").exists():
+    return None
+  from tff_defenses.experiments import reproduction  # here: a grid needs none of it
+
+  try:
+    return reproduction.read(folder)
+  except (OutputError, ValueError) as error:
+    faults.append(f"{folder / 'plan.json'} cannot be used: {error}")
+    return None

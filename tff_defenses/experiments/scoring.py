@@ -43,6 +43,18 @@ class Scorer:
       row.update(self._backdoor(found))
     return row
 
+  def score_malicious(self, all_weights) -> dict[str, float]:
+    """BA_atk (FL-PLAS Sec. 7.1): mean over malicious clients' own models.
+
+    Empty without a backdoor.
+    """
+    fed = self.federation
+    if fed.backdoor_images is None:
+      return {}
+    found = self.evaluator.predict_clients(all_weights, fed.backdoor_images)
+    value = metrics.backdoor_accuracy(found, fed.backdoor_target)
+    return {"backdoor_accuracy_malicious": value}
+
   def _target_metrics(self, probabilities):
     wanted = self.federation.targets.labels
     predicted = np.argmax(probabilities, axis=1)

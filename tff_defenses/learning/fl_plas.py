@@ -123,7 +123,7 @@ def build_fl_plas(
   weights_type = tff.learning.models.weights_type_from_model(model_fn)
   process = base.unify(factory, weights_type.trainable)
   init_fn = server_work.initial_state(process, weights, weights_type)
-  train = _build_train(model_fn, work, inputs, weights_type, is_shared)
+  train = build_train(model_fn, work, inputs, weights_type, is_shared)
   state_type = train.type_signature.parameter[2]
   poison = None
   if training_attack is not None:
@@ -179,7 +179,7 @@ def _names(model_fn) -> list[str]:
     return [variable.name for variable in model_fn().trainable_variables]
 
 
-def _build_train(model_fn, work, inputs, weights_type, is_shared):
+def build_train(model_fn, work, inputs, weights_type, is_shared):
   """Algorithm 2: (round, weights, client state, input) -> update, state, report."""
   private_type = [
     t for t, s in zip(weights_type.trainable, is_shared, strict=True) if not s

@@ -1,0 +1,115 @@
+"""Estimates of hours: the arithmetic, and a toy run against the clock."""
+
+import dataclasses
+import time
+
+import pandas as pd
+import pytest
+
+from tests.experiments import pretended_runs, toy_runs
+from tff_defenses.experiments import calibration, datasets, loop
+from tff_defenses.experiments.errors import DataError
+
+# A round of 4 clients with 32 images each: 8 s of training, 1 s of aggregation, 2 s
+# scoring 100 images, 0.5 s of anything else; 10 s before the first round.
+COST = calibration._Cost(
+  start=10, training=8, aggregation=1, scoring=2, other=0.5, images=128, clients=4,
+  tested=100,
+)  # fmt: skip
+
+
+@pytest.fixture
+def costs(monkeypatch):
+  """The same cost for every kind of run; returns the configs that were calibrated."""
+  found = []
+
+  def calibrate(config, runtime, size):
+    found.append(config)
+    return COST
+
+  monkeypatch.setattr(calibration, "_calibrate", calibrate)
+  monkeypatch.setattr(calibration, "_size", lambda *_: (1000, 200))
+  return found
+
+
+def config_of(tmp_path, **changes):
+  settings = {"max_train_images": None, "max_test_images": None, "num_clients": 10}
+  return toy_runs.toy(tmp_path / "run", tmp_path, **{**settings, **changes})
+
+
+def test_hours_by_hand(costs, tmp_path):
+  config = config_of(tmp_path, rounds=20, local_epochs=5, eval_every=5)
+  row = calibration.estimate([config], None).iloc[0]
+  # 1000 images * 5 epochs a round; 128 take 8 s, so 312.5 s. Ten clients for four:
+  # 2.5 * 0.5 s beside training and 2.5 * 1 s of aggregation. 4 scorings of 200 images.
+  seconds = 10 + 20 * (312.5 + 1.25) + 20 * 2.5 + 4 * 2 * 2
+  assert row["hours"] == pytest.approx(seconds / 3600)
+  assert (row["images"], row["rounds"]) == (100_000, 20)
+
+
+def test_rounds_before_the_first_are_trained_too(costs, tmp_path):
+  plain, warm = (
+    calibration.estimate([config_of(tmp_path, rounds=3, warmup_rounds=w)], None)
+    for w in (0, 2)
+  )
+  # 1000 images take 62.5 s, and 1.25 s beside.
+  assert 3600 * (warm["hours"] - plain["hours"])[0] == pytest.approx(2 * 63.75)
+
+
+def test_runs_that_train_alike_are_calibrated_once(costs, tmp_path):
+  base = config_of(tmp_path, attack="trigger", malicious_fraction=0.2)
+  changes = [{"defense": "krum"}, {"seed": 3}, {"rounds": 9}, {"defense": "fl_plas"}]
+  others = [dataclasses.replace(base, **change) for change in changes]
+  frame = calibration.estimate([base, *others], None)
+  assert [config.defense for config in costs] == ["fl_plas", "fedavg"]
+  assert list(frame.columns) == list(calibration.COLUMNS) and len(frame) == 5
+
+
+def test_finished_runs_take_no_time(costs, tmp_path):
+  done, left = pretended_runs.configs(tmp_path, 2)
+  pretended_runs.finish(done)
+  frame = calibration.estimate([done, left], None)
+  assert frame["hours"][0] == 0 and frame["hours"][1] > 0
+  calibration.estimate([done], None)
+  assert costs == [left]
+
+
+def test_missing_data_are_told_and_not_estimated(tmp_path, monkeypatch, caplog):
+  def load(*_):
+    raise DataError("load: no such files")
+
+  monkeypatch.setattr(datasets, "load", load)
+  frame = calibration.estimate([config_of(tmp_path)], None)
+  assert frame["hours"].isna().all() and "no such files" in caplog.text
+  assert calibration.text(frame).splitlines()[-1] == (
+    "1 run: 0.00 hours; 1 not estimated"
+  )
+
+
+def test_run_that_fails_is_told_and_not_estimated(tmp_path, monkeypatch, caplog):
+  def run(*_, **__):
+    raise ValueError("too few images")
+
+  monkeypatch.setattr(loop, "run", run)
+  frame = calibration.estimate([config_of(tmp_path)], None)
+  assert frame["hours"].isna().all() and "too few images" in caplog.text
+
+
+def test_table_ends_with_the_total():
+  row = dict.fromkeys(calibration.COLUMNS, 1) | {"hours": 0.75}
+  lines = calibration.text(pd.DataFrame([row, row]), jobs=3).splitlines()
+  assert lines[0].split() == list(calibration.COLUMNS)
+  assert lines[-1] == "2 runs: 1.50 hours, 0.50 in 3 processes (`--jobs=3`)"
+
+
+@pytest.mark.slow
+def test_estimate_is_within_a_factor_of_three(tmp_path, runtime):
+  config = toy_runs.toy(
+    tmp_path / "run", tmp_path, rounds=6, max_train_images=900, local_epochs=4
+  )
+  hours = calibration.estimate([config], runtime)["hours"][0]
+  begun = time.monotonic()
+  loop.run(config, runtime, progress=False)
+  taken = (time.monotonic() - begun) / 3600
+  print("estimated, taken:", 3600 * hours, 3600 * taken)
+  assert taken / 3 < hours < 3 * taken

@@ -1,0 +1,257 @@
+"""From a paper's table to runs: scale, narrowing, shared runs, folders."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+import tff_defenses
+from tff_defenses.experiments import reproduction
+from tff_defenses.experiments.config import ConfigError, ExperimentConfig
+from tff_defenses.experiments.errors import OutputError
+from tff_defenses.experiments.presets import PRESETS
+
+plan = reproduction.plan
+
+
+def preset(name, **settings):
+  return ExperimentConfig(**{**PRESETS[name], **settings})
+
+
+def cell_of(made, row, column):
+  (found,) = (c for c in made.cells if (c.row, c.column) == (row, column))
+  return found
+
+
+def test_scale_shares_the_work_between_epochs_rounds_and_images():
+  # s = 0.1: E' = round(5 * 0.464) = 2; r = 0.1 * 5 / 2 = 0.25; T' = 20 * 0.5 = 10;
+  # N' = 0.1 * 5 * 20 * 60,000 / (2 * 10) = 30,000; tests: 10,000 * 0.316 = 3,162.
+  small = reproduction.scaled(preset("flare_fashion_mnist"), 0.1)
+  found = small.local_epochs, small.rounds, small.max_train_images
+  assert found == (2, 10, 30_000) and small.max_test_images == 3_162
+  assert small.is_reduced and small.eval_every == 1
+
+
+def test_scale_of_one_epoch_goes_to_rounds_images_and_warm_start():
+  # s = 0.04: E' = 1; r = 0.04; T' = 200 * 0.2 = 40; warm start 20 * 0.2 = 4;
+  # N' = 0.04 * 200 * 60,000 / 40 = 12,000. A scoring every 10 rounds would leave 4.
+  small = reproduction.scaled(preset("fl_plas_mnist"), 0.04)
+  assert (small.local_epochs, small.rounds, small.warmup_rounds) == (1, 40, 4)
+  assert (small.max_train_images, small.max_test_images) == (12_000, 2_000)
+  assert small.eval_every == 8
+
+
+@pytest.mark.parametrize("scale", [0.9, 0.5, 0.2, 0.1, 0.05])
+def test_scaled_work_is_about_the_share_asked_for(scale):
+  full = preset("flare_cifar10")
+  small = reproduction.scaled(full, scale)
+  done = small.local_epochs * small.rounds * small.max_train_images
+  assert done / (5 * 20 * 50_000) == pytest.approx(scale, rel=0.01)
+  assert small.rounds <= full.rounds and small.local_epochs <= full.local_epochs
+
+
+def test_scale_one_changes_nothing():
+  config = preset("fl_plas_cifar10")
+  assert reproduction.scaled(config, 1.0) is config
+
+
+def test_tiny_scale_leaves_a_run_that_can_be_made():
+  # 3 rounds at least; 20 images a client; two batches where an incomplete is dropped.
+  flare = reproduction.scaled(preset("flare_fashion_mnist"), 1e-6)
+  assert (flare.rounds, flare.local_epochs, flare.max_train_images) == (3, 1, 200)
+  assert flare.max_test_images == 500
+  plas = reproduction.scaled(preset("fl_plas_mnist"), 1e-6)
+  assert (plas.max_train_images, plas.warmup_rounds) == (6_400, 1)
+  assert plas.eval_every == 1
+
+
+def test_scale_takes_more_images_where_rounds_cannot_fall_below_three():
+  # T = 3 stays, so all of s falls on the images: 0.1 * 3 * 4,000 / 3 = 400.
+  config = ExperimentConfig(rounds=3, local_epochs=1, num_clients=10)
+  assert reproduction.scaled(config, 0.1).max_train_images == 400
+
+
+def test_scale_respects_images_left_out_already():
+  config = ExperimentConfig(max_train_images=1_000, max_test_images=300)
+  small = reproduction.scaled(config, 0.5)
+  assert small.max_train_images <= 1_000 and small.max_test_images == 300
+
+
+@pytest.mark.parametrize("scale", [0, -0.1, 1.5, float("nan"), True, "0.1"])
+def test_scale_out_of_range_raises(scale):
+  with pytest.raises(ConfigError, match=r"`scale` must be in \(0, 1\]"):
+    plan("flare:table3", scale=scale)
+
+
+def test_seeds_are_as_many_as_the_papers_runs():
+  assert plan("flare:table3").seeds == (0, 1, 2)
+  assert plan("fl_plas:table4").seeds == (0,)
+  assert plan("flare:overhead").seeds == (0,)
+  assert plan("flare:table3", seeds=[5, 7, 5]).seeds == (5, 7)
+  with pytest.raises(ConfigError, match="`seeds` must hold"):
+    plan("flare:table3", seeds=[])
+
+
+def test_cells_of_one_run_share_it():
+  made = plan("flare:table3", seeds=[0])
+  row = "Attack-Krum-Backdoor (semantic), fMNIST, "
+  both = [made.config_of(cell_of(made, row + m, "Krum"), 0) for m in ("Acc", "ASR")]
+  assert both[0] == both[1]
+  # 6 rows of data and attack, 7 printed columns and mean votes; 3 runs without attack.
+  assert len(made.configs()) == 6 * 8 + 3
+  folders = [config.output_dir for config in made.configs()]
+  assert len(set(folders)) == len(folders)
+
+
+def test_seeds_pair_across_defenses():
+  made = plan("flare:table3", seeds=[4])
+  row = "Attack-Krum-Backdoor (semantic), fMNIST, Acc"
+  krum, flare = (made.config_of(cell_of(made, row, c), 4) for c in ("Krum", "FLARE"))
+  same = {"defense": "krum", "defense_settings": {}, "output_dir": krum.output_dir}
+  assert dataclasses.replace(flare, **same) == krum and krum.seed == 4
+
+
+def test_seeds_vary_slowest():
+  seeds = [config.seed for config in plan("flare:table2").configs()]
+  assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
+
+
+def test_runs_have_folders_of_their_own_below_the_plans():
+  (config,) = plan("flare:fig1", output_dir="here", data_dir="raw").configs()
+  name = f"fashion_mnist-flare-krum_backdoor-{config.hash()}"
+  assert config.output_dir == os.path.join("here", name)
+  assert config.data_dir == "raw"
+
+
+def test_default_folder_names_table_and_scale():
+  assert plan("flare:table3").output_dir == os.path.join("results", "flare-table3")
+  reduced = plan("fl_plas:fig3", scale=0.1).output_dir
+  assert reduced == os.path.join("results", "fl_plas-fig3-scale0.1")
+
+
+def test_defenses_and_data_sets_narrow_and_a_defense_keeps_all_its_columns():
+  made = plan("flare:table3", defenses=["flare"], datasets=["cifar10"])
+  assert {c.column for c in made.cells} == {"FLARE", "FLARE, mean votes"}
+  assert {c.preset for c in made.cells} == {"flare_cifar10"}
+  assert plan("flare:table3", defenses=["all"]).cells == plan("flare:table3").cells
+
+
+def test_unknown_names_raise_with_those_of_the_table():
+  with pytest.raises(ConfigError, match="`defense` must be one of fedavg.*`krum`"):
+    plan("flare:table3", defenses=["krun"])
+  with pytest.raises(ConfigError, match="flare:table5: `dataset` .* fashion_mnist; "):
+    plan("flare:table5", datasets=["cifar10"])
+  with pytest.raises(ValueError, match="Did you mean `flare:table3`"):
+    plan("flare:table33")
+  with pytest.raises(ConfigError, match="`defense` must hold"):
+    plan("flare:table3", defenses=[])
+
+
+def test_variants_are_run_on_request():
+  columns = {c.column for c in plan("flare:table4").cells}
+  more = {c.column for c in plan("flare:table4", variants=True).cells}
+  assert "Krum, authors' code" not in columns and columns < more
+  assert {"Krum, authors' code", "FLTrust, absolute cosine"} <= more
+  published = [
+    plan("fl_plas:table4", variants=wanted, seeds=[0]).configs()
+    for wanted in (False, True)
+  ]
+  assert [any(c.as_published for c in found) for found in published] == [False, True]
+
+
+def test_from_scratch_leaves_out_the_warm_start():
+  warm, cold = (
+    plan("fl_plas:table7", from_scratch=scratch).configs() for scratch in (False, True)
+  )
+  assert {c.warmup_rounds for c in warm} == {50}
+  assert {c.warmup_rounds for c in cold} == {0}
+
+
+def test_run_without_attack_has_nobody_malicious_and_no_settings_of_one():
+  made = plan("fl_plas:table5")
+  cell = cell_of(made, "(a) Trigger attack, MNIST, MA", "noattack")
+  config = made.config_of(cell, 0)
+  assert (config.attack, config.attack_settings) == ("none", {})
+  assert config.malicious_fraction == 0.0
+
+
+def test_settings_of_the_presets_attack_are_joined_or_left():
+  made = plan("fl_plas:table4", variants=True)
+  row = "(a) Trigger attack, MNIST, BA [trigger of the text]"
+  config = made.config_of(cell_of(made, row, "FedAvg"), 0)
+  expected = {"pattern": "flplas_mnist_paper", "fraction": 0.3}
+  assert config.attack_settings == expected
+  semantic = cell_of(made, "(b) New types of attack, Semantic, BA", "FedAvg")
+  assert made.config_of(semantic, 0).attack_settings == {}
+
+
+def test_faults_of_all_runs_are_told_at_once(monkeypatch):
+  broken = {**PRESETS["flare_fashion_mnist"], "rounds": 0, "batch_size": 0}
+  monkeypatch.setitem(PRESETS, "flare_fashion_mnist", broken)
+  with pytest.raises(ConfigError, match=r"2 fault\(s\) in flare:table5") as raised:
+    plan("flare:table5").configs()
+  assert "`rounds`" in str(raised.value) and "`batch_size`" in str(raised.value)
+
+
+def test_plan_is_kept_without_its_narrowing_and_read_again(tmp_path):
+  folder = str(tmp_path / "out")
+  made = plan(
+    "flare:table3", scale=0.1, seeds=[9], defenses=["krum"], output_dir=folder
+  )
+  made.save()
+  made.save()
+  assert json.loads((tmp_path / "out" / "plan.json").read_text()) == {
+    "version": tff_defenses.__version__,
+    "name": "flare:table3",
+    "scale": 0.1,
+    "from_scratch": False,
+    "variants": False,
+  }
+  assert os.listdir(folder) == ["plan.json"]
+  found = reproduction.read(folder)
+  assert found == plan("flare:table3", scale=0.1, output_dir=folder)
+
+
+@pytest.mark.parametrize(
+  ("changes", "field"),
+  [
+    ({"name": "flare:table2"}, "name"),
+    ({"scale": 0.5}, "scale"),
+    ({"from_scratch": True}, "from_scratch"),
+    ({"variants": True}, "variants"),
+  ],
+)
+def test_folder_of_another_plan_is_refused_by_name(tmp_path, changes, field):
+  settings = {"name": "flare:table3", "scale": 0.1, "output_dir": str(tmp_path)}
+  plan(**settings).save()
+  before = (tmp_path / "plan.json").read_bytes()
+  with pytest.raises(OutputError, match=rf"{tmp_path} must hold .*`{field}`"):
+    plan(**{**settings, **changes}).save()
+  assert (tmp_path / "plan.json").read_bytes() == before
+
+
+def test_folder_without_a_plan_has_none(tmp_path):
+  assert reproduction.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("{", "sound plan.json"),
+    ("[]", "`version`"),
+    ('{"version": "0.0.1", "name": "flare:table3"}', r"`version` .* got '0.0.1'"),
+    (json.dumps({"version": tff_defenses.__version__}), "sound plan.json"),
+  ],
+)
+def test_plan_that_is_damaged_or_of_another_version_is_refused(tmp_path, text, message):
+  (tmp_path / "plan.json").write_text(text)
+  with pytest.raises(OutputError, match=message):
+    reproduction.read(tmp_path)
+
+
+def test_unwritable_folder_is_told(tmp_path):
+  (tmp_path / "file").write_text("")
+  made = plan("flare:table3", output_dir=str(tmp_path / "file" / "below"))
+  with pytest.raises(OutputError, match="`output_dir`"):
+    made.save()

@@ -1,0 +1,61 @@
+"""Runs that a neighbouring output folder has finished are copied, not repeated."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+import tff_defenses
+from tests.experiments.toy_runs import toy
+from tff_defenses.experiments import shared_runs
+
+
+def place(config, folder):
+  return dataclasses.replace(config, output_dir=str(folder / f"run-{config.hash()}"))
+
+
+def finish(config, **changes):
+  """Pretends that a run is complete."""
+  folder = pathlib.Path(config.output_dir)
+  folder.mkdir(parents=True)
+  known = {"config_hash": config.hash(), "version": tff_defenses.__version__}
+  (folder / "config.json").write_text(json.dumps({**known, **changes}))
+  (folder / "summary.json").write_text("{}")
+  (folder / "metrics.csv").write_text("round\n1\n")
+  (folder / "checkpoint").mkdir()
+  (folder / "checkpoint" / "big").write_text("state")
+  return folder
+
+
+@pytest.fixture
+def config(tmp_path):
+  return toy("unused", tmp_path / "shards")
+
+
+def test_a_neighbours_finished_run_is_copied_without_its_checkpoint(config, tmp_path):
+  finish(place(config, tmp_path / "table4"))
+  mine = place(config, tmp_path / "table5")
+  assert shared_runs.adopt([mine]) == 1
+  names = sorted(path.name for path in pathlib.Path(mine.output_dir).iterdir())
+  assert names == ["config.json", "metrics.csv", "summary.json"]
+  assert [p.name for p in (tmp_path / "table5").iterdir()] == [f"run-{config.hash()}"]
+
+
+@pytest.mark.parametrize("changes", [{"version": "0.0.0"}, {"config_hash": "other"}])
+def test_another_run_or_version_is_left(changes, config, tmp_path):
+  finish(place(config, tmp_path / "table4"), **changes)
+  assert shared_runs.adopt([place(config, tmp_path / "table5")]) == 0
+
+
+def test_an_unfinished_run_is_left(config, tmp_path):
+  (finish(place(config, tmp_path / "table4")) / "summary.json").unlink()
+  assert shared_runs.adopt([place(config, tmp_path / "table5")]) == 0
+
+
+def test_a_run_that_has_begun_here_is_not_touched(config, tmp_path):
+  finish(place(config, tmp_path / "table4"))
+  mine = place(config, tmp_path / "table5")
+  begun = finish(mine)
+  (begun / "summary.json").unlink()
+  assert shared_runs.adopt([mine]) == 0 and not (begun / "summary.json").exists()

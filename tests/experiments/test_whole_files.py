@@ -1,0 +1,38 @@
+"""A file is the old one or the new one, whatever happens in between."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from tff_defenses.experiments import whole_files
+
+
+def test_file_takes_the_place_of_the_old_one(tmp_path):
+  file = tmp_path / "a.json"
+  whole_files.write_json(file, {"b": np.float32(0.5), "a": tmp_path})
+  assert json.loads(file.read_text()) == {"b": 0.5, "a": str(tmp_path)}
+  assert file.read_text().startswith('{\n  "b"')
+  assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch, function):
+  file = tmp_path / "a"
+  whole_files.write_text(file, "old")
+
+  def full(*_):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(os, function, full)
+  with pytest.raises(OSError, match="No space left"):
+    whole_files.write_text(file, "new")
+  assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
+
+
+def test_what_stopped_writers_left_is_removed(tmp_path):
+  for name in ("a.json.7.partial", "metrics.csv_temp1234", "metrics.csv"):
+    (tmp_path / name).write_text("")
+  whole_files.remove_asides(tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]

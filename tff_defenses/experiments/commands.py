@@ -1,0 +1,102 @@
+"""What the command line does; TensorFlow is loaded only where something is run.
+
+Nothing is printed here: each function returns the text that the user is to see.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+
+from tff_defenses.experiments.config import ExperimentConfig
+
+
+def run(
+  configs: Sequence[ExperimentConfig],
+  make_runtime: Callable,
+  *,
+  plan=None,
+  jobs: int = 1,
+  argv: Sequence[str] = (),
+  resume: bool = True,
+  round_seconds: float | None = None,
+  tensorboard: bool = False,
+) -> tuple[str, bool]:
+  """Runs the configs: one table of them, or the scorecard of a plan.
+
+  Args:
+    configs: Checked, of distinct folders.
+    make_runtime: Makes the `Runtime`; not called if other processes do the work.
+    plan: Of `--reproduce`; None: a grid.
+    jobs: Processes that share the runs.
+    argv: The command line, for these processes.
+    resume: False: complete runs are repeated.
+    round_seconds, tensorboard: See `loop.run`.
+
+  Returns:
+    The text, and whether all runs are done.
+  """
+  from tff_defenses.experiments import jobs as jobs_lib
+
+  is_child = jobs_lib.CHILD_VARIABLE in os.environ
+  if plan is not None and not is_child:
+    from tff_defenses.experiments import shared_runs
+
+    plan.save()
+    if resume:
+      shared_runs.adopt(configs)
+  if jobs > 1:
+    result = jobs_lib.run(configs, jobs, argv, reuse=resume)
+  else:
+    from tff_defenses.experiments import grid
+
+    with make_runtime() as running:
+      result = grid.run(
+        configs,
+        running,
+        reuse=resume,
+        round_seconds=round_seconds,
+        tensorboard=tensorboard,
+      )
+  if plan is None or is_child:
+    return str(result), result.ok
+  return report(plan.output_dir), result.ok
+
+
+def hours(
+  configs: Sequence[ExperimentConfig], make_runtime: Callable, jobs: int = 1
+) -> str:
+  """The hours that the runs would take, after a short calibration."""
+  from tff_defenses.experiments import calibration
+
+  with make_runtime() as running:
+    return calibration.text(calibration.estimate(configs, running), jobs)
+
+
+def report(folder: str) -> str:
+  """Draws a plan's figures, writes the report's files and returns its text.
+
+  Raises:
+    OutputError: there is no such folder, no run in it, or it cannot be written.
+  """
+  from tff_defenses.experiments import report as report_lib
+
+  content = report_lib.read(folder)
+  if content.plan is not None:
+    from tff_defenses.experiments import paper_figures
+
+    paper_figures.draw(content.plan, content.folder)
+    content = report_lib.read(folder)  # the page shows the figures
+  from tff_defenses.experiments import report_files
+
+  written = report_files.write_content(content)
+  names = ", ".join(map(str, written))
+  return f"{report_lib.render(content)}\n\nwritten: {names}"
+
+
+def quick_start(runtime, output_dir: str | None, cache_dir: str | None) -> str:
+  """Runs the quick start and returns its table."""
+  from tff_defenses.experiments import quickstart
+
+  output = os.path.join(output_dir or "results", "quickstart")
+  with runtime:
+    table = quickstart.run(runtime, output, cache_dir=cache_dir)
+  return f"\n{table}\n\nsummary and figures: {output}"

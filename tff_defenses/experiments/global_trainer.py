@@ -1,0 +1,156 @@
+"""Training of one global model, with the experiment's defense and attack."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_federated as tff
+
+from models import split
+from tff_defenses import aggregators
+from tff_defenses.experiments import federation as federation_lib
+from tff_defenses.experiments import scoring, shards, training_attacks, update_attacks
+from tff_defenses.experiments.config import ExperimentConfig
+from tff_defenses.experiments.federation import Federation
+from tff_defenses.learning import (
+  fed_avg,
+  optimizers,
+  root_training,
+)
+from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE
+from tff_defenses.learning.evaluation import Evaluator
+
+
+class GlobalTrainer:
+  """Federated averaging with the experiment's defense and attack.
+
+  Args:
+    config: Of the experiment.
+    fed: Its clients.
+    initial_weights: `ModelWeights` before round 1, see `starts`.
+  """
+
+  def __init__(self, config: ExperimentConfig, fed: Federation, initial_weights):
+    self.config = config
+    self.federation = fed
+    self.keras_fn = federation_lib.keras_fn(config)
+    self.model_fn = split.make_model_fn(self.keras_fn)
+    self.initial_weights = initial_weights
+    self.process = self.build_process(self._build_aggregator())
+    self.scorer = scoring.Scorer(self._build_evaluator(), fed)
+
+  def build_process(self, aggregator):
+    """The learning process around an aggregator; the defense's, or a probe."""
+    attack = training_attacks.build_training_attack(self.config, self.federation)
+    return fed_avg.build_fed_avg(
+      self.model_fn,
+      build_optimizer(self.config),
+      aggregator,
+      rate_decay=self.config.rate_decay,
+      dataset_computation=self._read_shard(self.config.local_epochs),
+      training_attack=attack,
+      attack_dataset_computation=self._read_attack_shard(attack),
+      update_attack=update_attacks.build_update_attack(self.config, aggregator),
+      attack_seed=self.config.seed,
+      initial_weights=self.initial_weights,
+    )
+
+  def start(self, runtime) -> tuple[Any, list]:
+    """Server state and client states before the first round."""
+    return runtime.call(self.process.initialize), []
+
+  def step(self, runtime, states, round_number: int, drawn: Sequence[int], **call):
+    """One round: ((server state, client states), metrics)."""
+    inputs = self.client_inputs(round_number, drawn)
+    output = runtime.call(self.process.next, states[0], inputs, **call)
+    return (output.state, states[1]), output.metrics
+
+  def score(self, states) -> dict[str, float]:
+    """Metrics of the states."""
+    return self.scorer.score_global(states[0].global_model_weights)
+
+  def traffic(self) -> dict[str, int]:
+    """Bytes that a client sends and receives in a round, as float32: the whole model.
+
+    BatchNorm's statistics are part of it. What a defense's server trains or knows by
+    itself is not counted.
+    """
+    size = num_bytes(
+      [*self.initial_weights.trainable, *self.initial_weights.non_trainable]
+    )
+    return {"bytes_up": size, "bytes_down": size}
+
+  def client_inputs(self, round_number: int, drawn: Sequence[int]) -> list:
+    """What each drawn client receives."""
+    seed = self.config.seed
+    inputs = [self.federation.client_input(c, round_number, seed) for c in drawn]
+    if not self.config.attacks_in(round_number):
+      for given in inputs:
+        given["is_malicious"] = False
+    return inputs
+
+  def _build_evaluator(self):
+    return Evaluator(self.keras_fn)
+
+  def _build_aggregator(self):
+    given = {
+      "model_fn": self.model_fn,
+      "auxiliary_data": self.federation.held_out.aux_images,
+      "num_byzantine": self.config.told_byzantine,
+      "num_clients": self.config.num_drawn,
+    }
+    defense, settings = self.config.defense, self.config.defense_settings
+    given["root_data"] = self._build_root_update_fn()
+    builder = aggregators.AGGREGATORS[defense].build
+    return federation_lib.call_builder(
+      "defense_settings", defense, builder, given, **settings
+    )
+
+  def _build_root_update_fn(self):
+    """FLTrust's training of the server, on images that no client has."""
+    config, held = self.config, self.federation.held_out
+    # They lie class by class; a pass in that order would end with the last class.
+    order = np.random.default_rng([config.seed, 4]).permutation(len(held.root_labels))
+    return root_training.build_root_update_fn(
+      self.model_fn,
+      held.root_images[order],
+      held.root_labels[order],
+      build_optimizer(self.config),
+      epochs=config.root_epochs or config.local_epochs,
+      batch_size=config.batch_size,
+    )
+
+  def _read_attack_shard(self, attack) -> tff.Computation:
+    """As many passes as the attack makes; one that does not say so: as a benign one."""
+    epochs = getattr(attack, "mal_epochs", self.config.local_epochs)
+    return self._read_shard(max(1, epochs))
+
+  def _read_shard(self, epochs: int) -> tff.Computation:
+    """Client input -> batches of its shard, `epochs` times, each in a new order."""
+    read = functools.partial(
+      shards.read,
+      image_shape=self.federation.shards.image_shape,
+      batch_size=self.config.batch_size,
+      epochs=epochs,
+      drop_remainder=self.config.drop_remainder,
+      augment=self.config.augment,
+    )
+
+    @tff.tensorflow.computation(CLIENT_INPUT_TYPE)
+    def read_shard(client):
+      return read(client["shard"], seed=client["seed"])
+
+    return read_shard
+
+
+def build_optimizer(config: ExperimentConfig) -> tff.learning.optimizers.Optimizer:
+  """The clients' optimizer."""
+  return optimizers.build_client_optimizer(
+    config.optimizer, config.learning_rate, config.momentum, config.weight_decay
+  )
+
+
+def num_bytes(arrays: Sequence[np.ndarray]) -> int:
+  """Size of arrays that travel as float32."""
+  return 4 * sum(int(np.size(array)) for array in arrays)

@@ -1,0 +1,123 @@
+"""The runs of a grid before its start and at its end; TensorFlow is not needed."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from tff_defenses.experiments import claims, progress, records, report, run_record
+from tff_defenses.experiments import run_values as values_lib
+from tff_defenses.experiments.config import ExperimentConfig
+
+_COLUMNS = (
+  "accuracy",
+  "attack_success_rate",
+  "attack_success_rate_over_rounds",
+  "backdoor_accuracy",
+  "backdoor_accuracy_nontarget",
+  "seconds_aggregation",
+  "seconds_total",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class GridResult:
+  """What a grid has come to.
+
+  Attributes:
+    states: Folder of each run -> "done", "running", "failed" or "left".
+    failures: Folder of each failed run -> its error in a line.
+    table: The finished runs, for the terminal; empty if there are none.
+  """
+
+  states: Mapping[str, str]
+  failures: Mapping[str, str]
+  table: str
+
+  @property
+  def ok(self) -> bool:
+    """Whether every run is done; the exit status should say so."""
+    return all(state == progress.DONE for state in self.states.values())
+
+  def __str__(self) -> str:
+    lines = [self.table] if self.table else []
+    for folder, error in self.failures.items():
+      lines.append(f"failed: {folder}: {error}")
+    if self.failures:
+      lines.append(
+        f"{len(self.failures)} of {len(self.states)} runs failed; the same command "
+        f"tries them again. Details: {claims.FAILED_LOG} in their folders."
+      )
+    return "\n".join(lines)
+
+
+def prepare(configs: Sequence[ExperimentConfig], *, reuse: bool = True) -> None:
+  """Makes the runs ready for a new call: old failures are forgotten.
+
+  Args:
+    configs: Their faults, and folders that hold other runs, are told before anything
+      is started.
+    reuse: False: finished and broken-off runs are discarded too, but for those on
+      which another process works now.
+
+  Raises:
+    ConfigError: a config has faults. OutputError: a folder holds the run of another
+      config or version, or cannot be written.
+  """
+  for config in configs:
+    config.check()
+    records.check_owner(config.output_dir, run_record.describe(config))
+  for config in configs:
+    path = progress.folder(config)
+    if not (path / "config.json").exists():
+      continue
+    try:
+      with claims.claim(path):
+        claims.forget_failure(path)
+        if not reuse:
+          records.RunFolder(path, run_record.describe(config)).discard()
+    except claims.ClaimedError:
+      continue
+
+
+def is_left(configs: Sequence[ExperimentConfig]) -> bool:
+  """Whether a run is neither done nor failed."""
+  ended = (progress.DONE, progress.FAILED)
+  return not all(progress.status(config) in ended for config in configs)
+
+
+def read(
+  configs: Sequence[ExperimentConfig], errors: Mapping[str, str] | None = None
+) -> GridResult:
+  """The states, errors and table of the runs.
+
+  Args:
+    configs: Of the runs.
+    errors: Folder -> error of runs whose folder could not take the mark.
+  """
+  states = {config.output_dir: progress.status(config) for config in configs}
+  failures = dict(errors or {})
+  for folder in failures:
+    states[folder] = progress.FAILED
+  rows = []
+  for config in configs:
+    if states[config.output_dir] == progress.FAILED:
+      error = claims.failure(progress.folder(config))
+      failures.setdefault(config.output_dir, error or "no reason was kept")
+    elif states[config.output_dir] == progress.DONE:
+      rows.append(_row(config, values_lib.read(progress.folder(config)).values))
+  return GridResult(states, failures, report.table(rows) if rows else "")
+
+
+def _row(config, values):
+  row = {
+    "dataset": config.dataset,
+    "defense": config.defense,
+    "attack": config.attack,
+    "malicious %": round(100 * config.malicious_fraction * bool(config.num_malicious)),
+    "seed": config.seed,
+    "reduced": "yes" if config.is_reduced else "no",
+  }
+  for name in _COLUMNS:
+    unknown = math.nan if name.startswith("seconds") else None
+    row[name] = values.get(name, unknown)
+  return row

@@ -1,0 +1,97 @@
+"""The files of a report: scorecard.csv, .md, .tex and report.html."""
+
+import csv
+import io
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+
+from tff_defenses.experiments import (
+  report,
+  report_html,
+  report_latex,
+  report_markdown,
+  scorecard,
+)
+from tff_defenses.experiments.errors import writing
+from tff_defenses.experiments.whole_files import write_text
+
+COLUMNS = (
+  *("table", "row", "column", "dataset", "defense", "attack", "metric", "unit"),
+  "reading_of",
+  *("reported", "bound", "mean", "std", "seeds_done", "seeds_wanted", "values"),
+  *("difference", "band", "scale", "kind", "verdict", "notes"),
+)
+
+
+def write(output_dir: str | os.PathLike) -> list[pathlib.Path]:
+  """Reads the runs below a folder and writes their report into it.
+
+  Each file is written whole or not at all, and is the same for the same runs.
+
+  Raises:
+    OutputError: there is no run in the folder, or it cannot be written.
+  """
+  return write_content(report.read(output_dir))
+
+
+def write_content(content: "report.Content") -> list[pathlib.Path]:
+  """Writes a report that has been read.
+
+  Raises:
+    OutputError: the folder cannot be written.
+  """
+  folder, document = content.folder, content.document
+  texts = {
+    "scorecard.csv": long_form(content.scores, scale=content.scale),
+    "scorecard.md": report_markdown.render(document),
+    "scorecard.tex": report_latex.render(document),
+    "report.html": report_html.render(document),
+  }
+  with writing(folder):
+    for name, text in texts.items():
+      write_text(folder / name, text)
+  return [folder / name for name in texts]
+
+
+def long_form(scores: Sequence[scorecard.CellScore], *, scale: float = 1.0) -> str:
+  """CSV with a row a cell and `COLUMNS`; numbers unrounded, blank if absent.
+
+  `reported`, `mean`, `std`, `difference` and `band` are in `unit`; `values` holds
+  seed=value pairs.
+  """
+  lines = io.StringIO(newline="")
+  writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
+  writer.writeheader()
+  for score in scores:
+    writer.writerow(_row(score, scale))
+  return lines.getvalue()
+
+
+def _row(score, scale):
+  cell, config = score.cell, score.config
+  return {
+    **{name: getattr(cell, name) for name in ("table", "row", "column", "metric")},
+    **{name: config.get(name, "") for name in ("dataset", "defense", "attack")},
+    "unit": cell.unit,
+    "reported": _number(cell.reported),
+    "bound": cell.bound or "",
+    "reading_of": cell.reading_of or "",
+    "mean": _number(score.mean),
+    "std": _number(score.std),
+    "seeds_done": len(score.by_seed),
+    "seeds_wanted": len(score.wanted),
+    "values": "; ".join(f"{s}={_number(v)}" for s, v in score.by_seed.items()),
+    "difference": _number(score.difference),
+    "band": _number(cell.band),
+    "scale": f"{scale:g}",
+    "kind": scorecard.word(score.kind, is_reduced=scale != 1),
+    "verdict": score.verdict,
+    "notes": " ".join(score.details),
+  }
+
+
+def _number(value):
+  """Ten digits: what rounding in binary adds is no measurement."""
+  return "" if value is None or math.isnan(value) else f"{value:.10g}"

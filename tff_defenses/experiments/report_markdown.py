@@ -1,0 +1,38 @@
+"""A report in Markdown, for a README or an issue."""
+
+import re
+
+from tff_defenses.experiments.report_document import Document, Lines, Table
+
+
+def render(document: Document) -> str:
+  """The report as GitHub's Markdown."""
+  parts = [f"# {escaped(document.title)}"]
+  if document.label:
+    parts.append(f"**{escaped(document.label)}**")
+  parts += [escaped(paragraph) for paragraph in document.lead]
+  for block in document.blocks:
+    parts.append(f"## {escaped(block.title)}")
+    if isinstance(block, Lines):
+      parts.append("\n".join(f"- {escaped(item)}" for item in block.items))
+    else:
+      parts.append(_table(block))
+      below = f"{block.legend} {block.marks}".strip()
+      parts += [escaped(below)] if below else []
+  return "\n\n".join(parts) + "\n"
+
+
+def escaped(text: str) -> str:
+  r"""Text that Markdown shows as it is, on one line.
+
+  >>> print(escaped("a|b *c* fl_plas 5 %"))
+  a\|b \*c\* fl\_plas 5 %
+  """
+  return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
+
+
+def _table(table: Table):
+  rule = [":--" if i < table.labels else "--:" for i in range(len(table.header))]
+  rows = [[escaped(str(entry)) for entry in row] for row in (table.header, *table.rows)]
+  lines = [rows[0], rule, *rows[1:]]
+  return "\n".join(f"| {' | '.join(line)} |" for line in lines)

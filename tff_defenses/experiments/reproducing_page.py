@@ -1,0 +1,126 @@
+"""docs/reproducing.md: every table and figure of the papers, how to run it, how long.
+
+    uv run python -m tff_defenses.experiments.reproducing_page docs/reproducing.md
+
+writes the page anew from the paper numbers; hours come from `full_scale_hours.csv`
+beside it, which `benchmarks/full_scale_hours.py` measures.
+"""
+
+import csv
+import pathlib
+import sys
+from collections.abc import Iterable, Mapping
+
+from tff_defenses.experiments import papers
+
+_PAPERS = {"flare": "FLARE", "fl_plas": "FL-PLAS"}
+_INTRODUCTION = """\
+# Reproducing the papers
+
+Each table and figure is a command. It runs what is missing, then prints and writes the
+scorecard: the paper's value, ours (mean and standard deviation over seeds), the
+difference, and whether it lies within a band that was fixed beforehand
+(`tff_defenses/experiments/paper_numbers/*.json`, with the reason for each band).
+
+```bash
+uv run run_experiments.py --reproduce=flare:table3 --data_dir=~/data            # the paper's setting
+uv run run_experiments.py --reproduce=flare:table3 --data_dir=~/data --dry_run  # only: how long?
+uv run run_experiments.py --reproduce=flare:table3 --data_dir=~/data --dataset=fashion_mnist --defense=krum,flare --seeds=0
+uv run run_experiments.py --reproduce=flare:table3 --data_dir=~/data --scale=0.05 --jobs=2
+uv run run_experiments.py --report=results/flare-table3-scale0.05               # at any time
+```
+
+`--scale=s` does about s times the work: epochs are divided by the cube root of 1/s, the
+rounds and the training images share the rest; every number of such a run is marked as
+reduced and none counts as reproduced. `--variants` adds columns for other readings of
+the papers. FL-PLAS's runs start from a model of clean federated averaging
+(`--from_scratch`: from random weights), since the authors' checkpoints are not public.
+
+Hours are for all seeds at full scale on two cores, one process, estimated by
+`benchmarks/full_scale_hours.py` from short runs; "-": the data were not at hand.
+"""  # noqa: E501 (commands are one line, to be copied)
+
+
+def page(hours: Mapping[str, Mapping[str, str]]) -> str:
+  """The whole page.
+
+  Args:
+    hours: Table -> row of full_scale_hours.csv; tables may be missing.
+  """
+  tables = [papers.load(name) for name in papers.names()]
+  parts = [_INTRODUCTION, _overview(tables, hours)]
+  return "\n".join(parts + [_section(table) for table in tables])
+
+
+def read_hours(file: pathlib.Path) -> dict[str, dict[str, str]]:
+  """full_scale_hours.csv by table."""
+  with file.open(newline="") as lines:
+    return {row["table"]: row for row in csv.DictReader(lines)}
+
+
+def _overview(tables, hours):
+  head = ["`--reproduce=`", "what", "runs", "values in the paper", "hours"]
+  lines = [head, ["---"] * len(head)]
+  for table in tables:
+    row = hours.get(table.name, {})
+    printed = sum(cell.reported is not None for cell in table.cells)
+    lines.append(
+      [
+        f"[`{table.name}`](#{_anchor(table)})",
+        f"{_PAPERS[table.paper]} {table.anchor}: {table.title}",
+        row.get("runs", "-"),
+        str(printed),
+        _hours(row),
+      ]
+    )
+  return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _hours(row):
+  """Hours in all; "+": some runs could not be estimated."""
+  if not row or row["estimated"] == "0":
+    return "-"
+  return row["hours"] + ("" if row["estimated"] == row["runs"] else "+")
+
+
+def _anchor(table):
+  return table.name.replace(":", "")
+
+
+def _section(table) -> str:
+  seeds = table.paper_runs
+  lines = [
+    f"## {table.name}",
+    "",
+    f"{_PAPERS[table.paper]} {table.anchor}: {table.title}. "
+    + ("" if seeds is None else f"Paper: {seeds} run{'s' * (seeds != 1)} a cell."),
+    "",
+    f"    uv run run_experiments.py --reproduce={table.name} --data_dir=~/data",
+    "",
+  ]
+  lines += _list("Not stated in the paper", table.unstated)
+  lines += _list("What we do differently", table.deviations)
+  lines += _list("Not comparable", dict.fromkeys(_apart(table)))
+  return "\n".join(lines)
+
+
+def _apart(table):
+  """Why printed values cannot be compared; our own columns have none."""
+  for cell in table.cells:
+    is_own = cell.reported is None or cell.variant or cell.reading_of
+    if not cell.comparable and not is_own:
+      yield cell.note
+
+
+def _list(title: str, points: Iterable[str]) -> list[str]:
+  points = list(points)
+  return [f"{title}:", "", *(f"- {point}" for point in points), ""] if points else []
+
+
+def main() -> None:
+  file = pathlib.Path(sys.argv[1])
+  file.write_text(page(read_hours(file.with_name("full_scale_hours.csv"))))
+
+
+if __name__ == "__main__":
+  main()

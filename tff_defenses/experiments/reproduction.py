@@ -1,0 +1,296 @@
+"""A paper's table as runs: which cells, with which settings, in which folder.
+
+References: FLARE Sec. 6.1, 7; FL-PLAS Sec. 6, 7. Numbers and settings: `papers`.
+Symbols: s scale, E local epochs, T rounds, N training images.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import tff_defenses
+from tff_defenses.experiments import names, papers, presets, whole_files
+from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
+from tff_defenses.experiments.errors import OutputError, writing
+
+_KEPT = ("name", "scale", "from_scratch", "variants")
+_SIZES = {  # training and test images
+  "mnist5k": (4_000, 1_000),
+  "mnist": (60_000, 10_000),
+  "fashion_mnist": (60_000, 10_000),
+  "cifar10": (50_000, 10_000),
+  "cifar100": (50_000, 10_000),
+  "kather": (4_000, 1_000),
+}
+_LEAST_ROUNDS, _LEAST_TEST_IMAGES, _LEAST_A_CLIENT = 3, 500, 20
+_LEAST_SCORINGS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What `--reproduce` runs; made by `plan` or `read`.
+
+  Attributes:
+    name: Of the table, such as "flare:table3".
+    scale: In (0, 1]; 1: as the paper.
+    seeds: One run a cell and seed.
+    datasets, defenses: Only cells with these; None: all.
+    from_scratch: Start FL-PLAS's runs from random weights.
+    variants: Also what is run on request only.
+    data_dir, cache_dir: Go into every config.
+    output_dir: Holds plan.json and a folder a run.
+  """
+
+  name: str
+  scale: float
+  seeds: tuple[int, ...]
+  datasets: tuple[str, ...] | None
+  defenses: tuple[str, ...] | None
+  from_scratch: bool
+  variants: bool
+  data_dir: str | None
+  cache_dir: str | None
+  output_dir: str
+
+  @property
+  def table(self) -> papers.PaperTable:
+    """The whole table, not narrowed."""
+    return papers.load(self.name)
+
+  @property
+  def cells(self) -> tuple[papers.Cell, ...]:
+    """The cells that are to be run."""
+    return tuple(cell for cell in self.table.cells if self._wants(cell))
+
+  def config_of(self, cell: papers.Cell, seed: int) -> ExperimentConfig:
+    """The run that measures a cell, scaled, with its own folder."""
+    settings = _settings(cell)
+    if self.from_scratch:
+      settings["warmup_rounds"] = 0
+    places = {"data_dir": self.data_dir, "cache_dir": self.cache_dir}
+    config = scaled(ExperimentConfig(**settings, seed=seed, **places), self.scale)
+    name = f"{config.dataset}-{config.defense}-{config.attack}-{config.hash()}"
+    folder = os.path.join(self.output_dir, name)
+    return dataclasses.replace(config, output_dir=folder)
+
+  def configs(self) -> list[ExperimentConfig]:
+    """The distinct runs of all cells and seeds: a run may measure several cells.
+
+    Seeds vary slowest, so that the whole table has a first value early.
+
+    Raises:
+      ConfigError: lists the faults of all runs, each once.
+    """
+    found = {}
+    for seed in self.seeds:
+      for cell in self.cells:
+        config = self.config_of(cell, seed)
+        found.setdefault(config.output_dir, config)
+    faults = list(dict.fromkeys(f for c in found.values() for f in c.problems()))
+    if faults:
+      lines = "\n".join(f"  - {fault}" for fault in faults)
+      raise ConfigError(f"{len(faults)} fault(s) in {self.name}:\n{lines}")
+    return list(found.values())
+
+  def save(self) -> None:
+    """Writes plan.json; does nothing if it says the same already.
+
+    Raises:
+      OutputError: the folder holds another plan, or cannot be written.
+    """
+    file = pathlib.Path(self.output_dir).expanduser() / "plan.json"
+    content = {name: getattr(self, name) for name in _KEPT}
+    content = {"version": tff_defenses.__version__, **content}
+    if not file.exists():
+      with writing(self.output_dir):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        whole_files.write_json(file, content)
+    _check_same(self.output_dir, _read_json(file), content)
+
+  def _wants(self, cell):
+    settings = _settings(cell)
+    return (
+      (self.variants or not cell.variant)
+      and (self.datasets is None or settings["dataset"] in self.datasets)
+      and (self.defenses is None or settings["defense"] in self.defenses)
+    )
+
+
+def plan(
+  name: str,
+  *,
+  scale: float = 1.0,
+  seeds: Sequence[int] | None = None,
+  datasets: Sequence[str] | None = None,
+  defenses: Sequence[str] | None = None,
+  from_scratch: bool = False,
+  variants: bool = False,
+  data_dir: str | None = None,
+  cache_dir: str | None = None,
+  output_dir: str | None = None,
+) -> Plan:
+  """The runs of a table or figure.
+
+  Args:
+    name: One of `papers.names()`.
+    scale: See `scaled`.
+    seeds: None: 0, 1, ..., as many as the paper's runs.
+    datasets, defenses: Keys of the registries; None or "all" among them: all. A defense
+      stands for all its columns.
+    from_scratch, variants, data_dir, cache_dir: See `Plan`.
+    output_dir: None: a folder below `results` that names table and scale.
+
+  Raises:
+    ValueError: no such table. ConfigError: a number is outside its range, or the table
+      has no cell with a data set or defense.
+  """
+  table = papers.load(name)
+  _check_scale(scale)
+  if seeds is None:
+    seeds = range(table.paper_runs or 1)
+  elif not seeds:
+    raise ConfigError("plan: `seeds` must hold a number at least, got none.")
+  if output_dir is None:
+    shown = "" if scale == 1 else f"-scale{scale:g}"
+    output_dir = os.path.join("results", name.replace(":", "-") + shown)
+  made = Plan(
+    name=name,
+    scale=float(scale),
+    seeds=tuple(dict.fromkeys(seeds)),
+    datasets=_narrowed(table, "dataset", datasets),
+    defenses=_narrowed(table, "defense", defenses),
+    from_scratch=from_scratch,
+    variants=variants,
+    data_dir=data_dir,
+    cache_dir=cache_dir,
+    output_dir=output_dir,
+  )
+  if not made.cells:
+    raise ConfigError(
+      f"plan: {name} must have a cell with the data sets and defenses asked for, got "
+      "none with both. Leave one out."
+    )
+  return made
+
+
+def read(folder: str | os.PathLike) -> Plan | None:
+  """The plan of an output folder, not narrowed, with the paper's seeds; None if none.
+
+  Raises:
+    OutputError: plan.json is damaged or of another version.
+  """
+  found = _read_json(pathlib.Path(folder).expanduser() / "plan.json")
+  if found is None:
+    return None
+  _check_same(folder, found, {"version": tff_defenses.__version__})
+  try:
+    return plan(**{name: found[name] for name in _KEPT}, output_dir=os.fspath(folder))
+  except (KeyError, TypeError, ValueError) as error:
+    raise OutputError(
+      f"`output_dir` {folder} must hold a sound plan.json, got: {error}. Choose "
+      "another folder, or remove this one."
+    ) from error
+
+
+def scaled(config: ExperimentConfig, scale: float) -> ExperimentConfig:
+  """The same experiment with about s times the work; s = 1 changes nothing.
+
+  E' = max(1, round(E s^(1/3))); of what is then left, r = s E / E', the rounds take the
+  square root, T' = max(3, round(T sqrt(r))), at most T, and the training images the
+  rest: N' = s E T N / (E' T'), at most N, at least 20 a client, or two batches where
+  clients drop an incomplete one. Test images: sqrt(s) of them, at least 500. Rounds of
+  the warm start shrink as T does; scorings come so close that there are five.
+
+  FLARE on Fashion-MNIST at s = 0.1: E = 5 -> 2, r = 0.25, T = 20 -> 10, N = 30,000.
+
+  >>> flare = ExperimentConfig("fashion_mnist", rounds=20, local_epochs=5)
+  >>> small = scaled(flare, 0.1)
+  >>> small.local_epochs, small.rounds, small.max_train_images, small.max_test_images
+  (2, 10, 30000, 3162)
+  """
+  _check_scale(scale)
+  if scale == 1:
+    return config
+  images, tested = _SIZES[config.dataset]
+  images = min(images, config.max_train_images or images)
+  tested = min(tested, config.max_test_images or tested)
+  epochs = max(1, round(config.local_epochs * scale ** (1 / 3)))
+  left = math.sqrt(scale * config.local_epochs / epochs)
+  rounds = min(config.rounds, max(_LEAST_ROUNDS, round(config.rounds * left)))
+  share = scale * config.local_epochs * config.rounds / (epochs * rounds)
+  least = max(_LEAST_A_CLIENT, 2 * config.batch_size * config.drop_remainder)
+  fewer = max(round(images * share), least * config.num_clients)
+  return dataclasses.replace(
+    config,
+    local_epochs=epochs,
+    rounds=rounds,
+    warmup_rounds=math.ceil(config.warmup_rounds * min(1, left)),
+    max_train_images=min(images, fewer),
+    max_test_images=min(tested, max(_LEAST_TEST_IMAGES, round(tested * scale**0.5))),
+    eval_every=min(config.eval_every, max(1, rounds // _LEAST_SCORINGS)),
+  )
+
+
+def _settings(cell) -> dict[str, Any]:
+  """The preset's settings, replaced by the cell's."""
+  preset = presets.PRESETS[cell.preset]
+  merged = {**preset, **cell.settings}
+  if merged.get("attack", NO_ATTACK) == NO_ATTACK:
+    merged["attack_settings"], merged["malicious_fraction"] = {}, 0.0
+  elif merged["attack"] == preset.get("attack"):  # the preset's belong to its attack
+    own, given = (s.get("attack_settings", {}) for s in (preset, cell.settings))
+    merged["attack_settings"] = {**own, **given}
+  else:
+    merged["attack_settings"] = cell.settings.get("attack_settings", {})
+  return merged
+
+
+def _narrowed(table, field, wanted):
+  """The names asked for, checked against those of the table; None: all."""
+  if wanted is None or "all" in wanted:
+    return None
+  if not wanted:
+    raise ConfigError(f"plan: `{field}` must hold a name at least, got none.")
+  known = list(dict.fromkeys(_settings(cell)[field] for cell in table.cells))
+  for name in wanted:
+    try:
+      names.check_known(f"plan: {table.name}", field, name, known)
+    except ValueError as error:
+      raise ConfigError(str(error)) from error
+  return tuple(dict.fromkeys(wanted))
+
+
+def _check_scale(scale):
+  is_number = isinstance(scale, int | float) and not isinstance(scale, bool)
+  if not is_number or not 0 < scale <= 1:
+    raise ConfigError(
+      f"plan: `scale` must be in (0, 1], got {scale!r}. 0.1 is a tenth of the work."
+    )
+
+
+def _check_same(folder, found, content):
+  """Raises unless a plan.json says what it must."""
+  for name, value in content.items():
+    if found.get(name) != value:
+      raise OutputError(
+        f"`output_dir` {folder} must hold plan.json with `{name}` {value!r}, got "
+        f"{found.get(name)!r}. Choose another folder, or remove this one."
+      )
+
+
+def _read_json(file):
+  """The object in a file; None without the file."""
+  try:
+    found = json.loads(file.read_text(encoding="utf-8"))
+  except FileNotFoundError:
+    return None
+  except (OSError, ValueError) as error:
+    raise OutputError(
+      f"`output_dir` {file.parent} must hold a sound plan.json, got: {error}. Choose "
+      "another folder, or remove this one."
+    ) from error
+  return found if isinstance(found, dict) else {}

@@ -1,0 +1,81 @@
+"""Finished runs of neighbouring output folders, taken over instead of run again.
+
+Tables and figures of a paper often read the same runs (FL-PLAS Tables 4 and 5 are the
+BA and the MA of one federation). A run's folder is named by the hash of its config, and
+the same config gives the same files, so a copy is as good as a repetition.
+"""
+
+import json
+import logging
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+
+import tff_defenses
+from tff_defenses.experiments.config import ExperimentConfig
+from tff_defenses.experiments.errors import writing
+
+_NOT_COPIED = shutil.ignore_patterns("checkpoint", ".claim", "tensorboard")
+
+_logger = logging.getLogger(__name__)
+
+
+def adopt(configs: Sequence[ExperimentConfig]) -> int:
+  """Copies what neighbours have finished into the folders of runs not yet begun.
+
+  Args:
+    configs: Each with its own folder below an output folder; the neighbours are the
+      other folders beside that output folder.
+
+  Returns:
+    How many runs were taken over.
+
+  Raises:
+    OutputError: the folder cannot be written.
+  """
+  found = [config for config in configs if _adopt(config)]
+  if found:
+    _logger.warning(
+      "%d of %d runs were found finished in neighbouring folders and are taken over.",
+      len(found),
+      len(configs),
+    )
+  return len(found)
+
+
+def _adopt(config) -> bool:
+  target = pathlib.Path(config.output_dir).expanduser()
+  if target.exists():
+    return False
+  for source in target.parent.parent.glob(f"*/{target.name}"):
+    if _is_same(source, config):
+      _copy(source, target)
+      return True
+  return False
+
+
+def _is_same(folder, config) -> bool:
+  """Whether a folder holds this very run, finished, by this version."""
+  if not (folder / "summary.json").exists():
+    return False
+  try:
+    found = json.loads((folder / "config.json").read_text())
+  except (OSError, ValueError):
+    return False
+  wanted = (config.hash(), tff_defenses.__version__)
+  return (found.get("config_hash"), found.get("version")) == wanted
+
+
+def _copy(source, target) -> None:
+  """The whole folder or none of it."""
+  with writing(target.parent):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = tempfile.mkdtemp(prefix=".adopted_", dir=target.parent)
+    try:
+      shutil.copytree(source, aside, ignore=_NOT_COPIED, dirs_exist_ok=True)
+      if not target.exists():  # another process may have begun meanwhile
+        os.replace(aside, target)
+    finally:
+      shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,66 @@
+"""The model that all runs of a comparison start from."""
+
+import json
+import os
+
+import tensorflow_federated as tff
+
+from models import split
+from tff_defenses.experiments import federation as federation_lib
+from tff_defenses.experiments import global_trainer, warm_start, weight_files
+from tff_defenses.experiments.config import ExperimentConfig
+from tff_defenses.experiments.federation import Federation
+from tff_defenses.learning import client_work, pretraining
+
+_starts: dict = {}  # initial weights of the comparison that is being run
+
+
+def initial_weights(
+  config: ExperimentConfig, fed: Federation, runtime, *, progress: bool = True
+) -> tff.learning.models.ModelWeights:
+  """The common start; the runs of a comparison in one process make it once.
+
+  It is the model of `pretrained_file`; or else that after `warmup_rounds` clean rounds;
+  or else, with `pretrain_on_aux`, that trained on the auxiliary data; or the model as
+  initialised. A config asks for one of them at most.
+
+  Raises:
+    DataError: the file does not hold the model, or the cache cannot be written.
+  """
+  key = _key(config)
+  if key not in _starts:
+    _starts.clear()
+    _starts[key] = _make(config, fed, runtime, progress)
+  return _starts[key]
+
+
+def _key(config) -> str:
+  """Everything but what the start does not depend on."""
+  settings = config.to_dict()
+  for name in ("defense", "defense_settings", "output_dir", "measure"):
+    del settings[name]
+  if config.pretrained_file is not None:
+    found = os.stat(config.pretrained_file)
+    settings["file"] = [found.st_mtime_ns, found.st_size]
+  return json.dumps(settings, sort_keys=True)
+
+
+def _make(config, fed, runtime, progress):
+  keras_fn = federation_lib.keras_fn(config)
+  if config.pretrained_file is not None:
+    return weight_files.load(config.pretrained_file, keras_fn)
+  if config.warmup_rounds:
+    return warm_start.weights(config, fed, runtime, progress=progress)
+  model_fn = split.make_model_fn(keras_fn)
+  weights = client_work.initial_weights(model_fn)
+  if not config.pretrain_on_aux:
+    return weights
+  return pretraining.pretrain(
+    model_fn,
+    fed.held_out.aux_images,
+    fed.held_out.aux_labels,
+    global_trainer.build_optimizer(config),
+    epochs=config.local_epochs,
+    batch_size=config.batch_size,
+    initial_weights=weights,
+  )

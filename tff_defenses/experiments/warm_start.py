@@ -1,0 +1,190 @@
+"""The start of FL-PLAS's runs: a model trained by clean rounds of federated averaging.
+
+Reference: FL-PLAS Sec. 6.2.1 ("pre-trained models"), whose recipe and weights are not
+published. Ours: `warmup_rounds` rounds of FedAvg on the experiment's own clients, all
+of them honest, with its model, split, optimizer, batches and seed. It does not depend
+on defense or attack, so all runs of a comparison start from the same model.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import logging
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow_federated as tff
+import tqdm
+
+from models import split
+from tff_defenses.experiments import (
+  federation,
+  global_trainer,
+  shards,
+  weight_files,
+)
+from tff_defenses.experiments.config import NO_ATTACK, ExperimentConfig
+from tff_defenses.experiments.errors import DataError
+from tff_defenses.learning import client_work
+
+_logger = logging.getLogger(__name__)
+_ROUNDS_BEFORE = 1_000_000  # ours: draws and shuffles are not those of round 1, 2, ...
+_FORMAT = 1  # of the recipe: a change makes new files
+
+
+def clean_config(config: ExperimentConfig) -> ExperimentConfig:
+  """The run that is the warm-up: without whatever it must not depend on."""
+  fields = {field.name: field for field in dataclasses.fields(config)}
+  without = (
+    *("attack_settings", "attack_start", "attack_stop", "malicious_fraction"),
+    *("malicious_first", "num_byzantine", "defense_settings", "warmup_rounds"),
+    *("pretrained_file", "measure", "shared_cut", "max_test_images", "eval_every"),
+    *("checkpoint_every", "root_epochs", "output_dir", "rate_decay"),
+  )
+  defaults = {
+    name: {} if name.endswith("_settings") else fields[name].default for name in without
+  }
+  return dataclasses.replace(
+    config,
+    **defaults,
+    defense="fedavg",
+    attack=NO_ATTACK,
+    rounds=config.warmup_rounds,
+    pretrain_on_aux=False,
+  )
+
+
+def weights(
+  config: ExperimentConfig,
+  fed: federation.Federation,
+  runtime,
+  *,
+  progress: bool = True,
+) -> tff.learning.models.ModelWeights:
+  """The model after `config.warmup_rounds` clean rounds, computed or read.
+
+  The result is kept under the cache folder for all runs that share it. Processes that
+  want it at once wait for the first; a warm-up that was broken off goes on from its
+  last round.
+
+  Args:
+    config: Of the run that is to start.
+    fed: Its federation; tells which images there are.
+    runtime: Runs the rounds.
+    progress: Show a progress bar.
+
+  Raises:
+    DataError: the cache folder cannot be written.
+
+  Deviations: the authors' recipe is unknown. The learning rate does not decay during
+  the warm-up, and the run's own decay counts from its round 1. Images that an attack
+  reserves for itself (semantic backdoors) are trained on with their true labels.
+  """
+  clean = clean_config(config)
+  path = federation.cache_folder(config) / "warm_starts" / f"{_key(clean, fed)}.npz"
+  keras_fn = federation.keras_fn(clean)
+  with _alone(path):
+    found = _read(path, keras_fn)
+    if found is None:
+      found = _train(clean, runtime, path, progress)
+      _save(path, found, keras_fn)
+      _partial(path).unlink(missing_ok=True)
+  return found
+
+
+def _key(clean, fed):
+  """Everything that the result depends on."""
+  held = fed.held_out
+  key = {
+    "config": clean.hash(),
+    "images": shards.digest(held.train_images),
+    "labels": shards.digest(held.train_labels),
+    "format": _FORMAT,
+  }
+  return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(path, keras_fn):
+  """The weights in a file; None without one, or if it is damaged."""
+  if not path.exists():
+    return None
+  try:
+    return weight_files.load(path, keras_fn)
+  except DataError as error:
+    _logger.warning("The warm start is made again. %s", error)
+    return None
+
+
+def _train(clean, runtime, path, progress):
+  """Runs the clean rounds, saving the model after each."""
+  keras_fn = federation.keras_fn(clean)
+  start = client_work.initial_weights(split.make_model_fn(keras_fn))
+  trainer = global_trainer.GlobalTrainer(clean, federation.build(clean), start)
+  states = trainer.start(runtime)
+  done, kept = _read_partial(_partial(path), keras_fn)
+  if done:
+    states = trainer.process.set_model_weights(states[0], kept), states[1]
+  bar = tqdm.tqdm(
+    range(done + 1, clean.rounds + 1),
+    desc="warm start",
+    unit="round",
+    initial=done,
+    total=clean.rounds,
+    disable=not progress,
+    mininterval=0.5 if sys.stderr.isatty() else 30,  # a log wants few lines
+  )
+  for round_number in bar:
+    number = _ROUNDS_BEFORE + round_number
+    drawn = federation.draw_clients(clean, number)
+    states, metrics = trainer.step(runtime, states, number, drawn)
+    bar.set_postfix(loss=f"{metrics['clients']['train_loss']:.3f}")
+    kept = states[0].global_model_weights
+    _save(_partial(path), kept, keras_fn, rounds_done=round_number)
+  return kept
+
+
+def _save(path, weights, keras_fn, **more):
+  with _writing(path.parent):
+    weight_files.save(path, weights, keras_fn, **more)
+
+
+def _partial(path: pathlib.Path) -> pathlib.Path:
+  return path.with_name(f"{path.stem}.partial.npz")
+
+
+def _read_partial(path, keras_fn):
+  """(rounds done, weights) of a warm-up that was broken off; (0, None) without one."""
+  found = _read(path, keras_fn)
+  if found is None:
+    return 0, None
+  with np.load(path) as file:
+    return int(file["rounds_done"]), found
+
+
+@contextlib.contextmanager
+def _alone(path: pathlib.Path):
+  """Only one process at a time works on a file; the lock ends with the process."""
+  with _writing(path.parent):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = open(path.with_suffix(".lock"), "w")
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      _logger.info("Another process makes the warm start %s; waiting.", path)
+      fcntl.flock(lock, fcntl.LOCK_EX)
+    yield
+
+
+@contextlib.contextmanager
+def _writing(folder):
+  try:
+    yield
+  except OSError as error:
+    raise DataError(
+      f"warm_start: `cache_dir` must be writable and have room, got {folder}: {error}. "
+      "Free space there or choose another folder."
+    ) from error

@@ -1,0 +1,59 @@
+"""Files that are there as a whole or not at all, whenever the writer is stopped."""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+import numpy as np
+
+_ASIDE = ".partial"
+
+
+@contextlib.contextmanager
+def replacing(file: str | os.PathLike) -> Iterator[IO[bytes]]:
+  """Opens a file aside that takes the place of `file` when the `with` body ends well.
+
+  The name aside holds the process id, so two writers do not disturb each other.
+  """
+  file = pathlib.Path(file)
+  aside = file.with_name(f"{file.name}.{os.getpid()}{_ASIDE}")
+  try:
+    with aside.open("wb") as stream:
+      yield stream
+      stream.flush()
+      os.fsync(stream.fileno())  # else a power cut may leave the new name, empty
+    aside.replace(file)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      aside.unlink(missing_ok=True)
+    raise
+
+
+def write_bytes(file: str | os.PathLike, content: bytes) -> None:
+  """Writes a file."""
+  with replacing(file) as stream:
+    stream.write(content)
+
+
+def write_text(file: str | os.PathLike, text: str) -> None:
+  """Writes a text file in UTF-8."""
+  write_bytes(file, text.encode())
+
+
+def write_json(file: str | os.PathLike, values: Mapping[str, Any]) -> None:
+  """Writes a mapping, keys in their order; NumPy numbers become numbers."""
+  write_text(file, json.dumps(values, indent=2, default=_plain) + "\n")
+
+
+def remove_asides(folder: str | os.PathLike) -> None:
+  """Removes what writers left that were stopped; TFF's CSV writer included."""
+  for pattern in (f"*{_ASIDE}", "*.csv_temp*"):
+    for file in pathlib.Path(folder).glob(pattern):
+      file.unlink(missing_ok=True)
+
+
+def _plain(value):
+  return value.item() if isinstance(value, np.generic) else str(value)

@@ -83,6 +83,7 @@ def assert_same(found, expected):
   assert [name for name in found if found[name] != expected[name]] == []
 
 
+@pytest.mark.slow  # twice the import of TFF
 def test_killed_driver_leaves_nothing_running_and_goes_on(
   fedavg_run, tmp_path, shard_cache
 ):

@@ -3,7 +3,7 @@
 import attacks
 import models
 from tff_defenses import aggregators
-from tff_defenses.experiments import datasets, listing, partition, presets
+from tff_defenses.experiments import datasets, listing, papers, partition, presets
 
 KINDS = {
   "data sets": datasets.DATASETS,
@@ -12,6 +12,7 @@ KINDS = {
   "attacks": attacks.ATTACKS,
   "partitions": partition.PARTITIONS,
   "presets": presets.PRESETS,
+  "tables and figures (--reproduce)": papers.names(),
 }
 
 

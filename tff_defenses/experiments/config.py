@@ -13,7 +13,7 @@ from tff_defenses.experiments.config_checks import NO_ATTACK, attacks_kind
 
 __all__ = ["NO_ATTACK", "ConfigError", "ExperimentConfig", "attacks_kind"]
 
-_PLACES = ("data_dir", "output_dir", "cache_dir")  # where, not what: not hashed
+PLACES = ("data_dir", "output_dir", "cache_dir")  # where, not what: not hashed
 
 
 class ConfigError(ValueError):
@@ -139,7 +139,7 @@ class ExperimentConfig:
 
   def hash(self) -> str:
     """16 hex digits that differ when anything but a folder differs."""
-    settings = {k: v for k, v in self.to_dict().items() if k not in _PLACES}
+    settings = {k: v for k, v in self.to_dict().items() if k not in PLACES}
     text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -134,9 +134,7 @@ def _run(
       config, runtime, trainer, states, round_number, folder, round_seconds
     )
     bar.set_postfix({s: f"{row[n]:.3f}" for n, s in _SHOWN.items() if n in row})
-    if board is not None:
-      with writing(folder.path):
-        round_tables.release(board, row, round_number)
+    _release(board, folder, row, round_number)
     last = round_number == config.rounds
     if last:  # before the state: a run that goes on after it has nothing measured
       folder.write_arrays(_arrays(trainer, measured))
@@ -144,9 +142,15 @@ def _run(
       saved.save(round_number, *states)
   with writing(folder.path):
     probe.keep(trainer, runtime, states, folder.path)
-  summary = _summary(config, folder, trainer.traffic())
-  folder.write_summary(summary)
+  folder.write_summary(_summary(config, folder, trainer.traffic()))
   return RunResult(config, folder, folder.read_summary(), trainer, states)
+
+
+def _release(board, folder, row, round_number) -> None:
+  """A round's metrics for TensorBoard, if it was asked for."""
+  if board is not None:
+    with writing(folder.path):
+      round_tables.release(board, row, round_number)
 
 
 def _bar(config, done, progress):

@@ -4,9 +4,7 @@ from typing import Any
 
 import tff_defenses
 from tff_defenses.experiments import threat_model
-from tff_defenses.experiments.config import ExperimentConfig
-
-PLACES = ("data_dir", "output_dir", "cache_dir")
+from tff_defenses.experiments.config import PLACES, ExperimentConfig
 
 
 def describe(config: ExperimentConfig) -> dict[str, Any]:

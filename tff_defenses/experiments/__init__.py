@@ -1,6 +1,22 @@
-"""The harness: data, partitions, shards, runs, metrics, reports and plots.
+"""The harness: data, runs, the papers' tables, reports and figures.
 
 Importing this package is cheap; a name is loaded with its module when it is first used.
+Where to look, from the command line down:
+
+  commands  what `run_experiments.py` does; listing, quickstart
+  settings  config (config_checks), presets, grid_settings: preset and flags -> configs
+  papers    papers (paper_checks, paper_numbers/*.json), reproduction: table -> configs
+  data      datasets (dataset_specs, raw_files, tfds_files), held_out, partition, shards
+            (shard_reader), federation: the clients of one experiment
+  attacks   data_attacks, training_attacks, update_attacks, threat_model
+  one run   loop: trainers (global_trainer, personal_trainers, extractor_swap), starts
+            (warm_start, weight_files), scoring, metrics, detection, probe
+  its files records (round_tables, run_record, whole_files), checkpoint, plr_files
+  many runs grid (grid_state), jobs, claims, progress, shared_runs, calibration
+  reports   run_values, scorecard, comparisons, statistics, grid_scores, report
+            (report_*, scorecard_document); readme_tables, reproducing_page
+  figures   figures, paper_figures (paper_series), plots, curve_plots, plr_plots,
+            plr_projection, plot_style, plot_checks
 """
 
 import importlib

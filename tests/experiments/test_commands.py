@@ -1,0 +1,92 @@
+"""What the command line does, with runs that are only pretended."""
+
+import contextlib
+import types
+
+import pytest
+
+from tests.experiments import fake_runs
+from tff_defenses.experiments import commands, grid, jobs, reproduction
+from tff_defenses.experiments.errors import OutputError
+
+
+class Result(str):
+  ok = True
+
+
+@pytest.fixture
+def plan(tmp_path):
+  return reproduction.plan(
+    "flare:table3",
+    seeds=[0],
+    scale=0.01,
+    datasets=["fashion_mnist"],
+    defenses=["krum", "flare"],
+    output_dir=str(tmp_path / "out"),
+  )
+
+
+@pytest.fixture
+def ran(monkeypatch):
+  """Configs that were run, in this process or in others."""
+  found = types.SimpleNamespace(here=[], elsewhere=[])
+
+  def run_here(configs, runtime, **settings):
+    del runtime, settings
+    found.here += configs
+    for config in configs:
+      fake_runs.write(config)
+    return Result("table")
+
+  def run_elsewhere(configs, number, argv, *, reuse):
+    found.elsewhere.append((len(configs), number, argv, reuse))
+    return Result("table")
+
+  monkeypatch.setattr(grid, "run", run_here)
+  monkeypatch.setattr(jobs, "run", run_elsewhere)
+  return found
+
+
+def test_a_plan_is_saved_run_and_reported(plan, ran, tmp_path):
+  configs = plan.configs()
+  text, ok = commands.run(configs, contextlib.nullcontext, plan=plan)
+  assert ok and ran.here == configs
+  assert "REDUCED SCALE 0.01" in text and "report.html" in text
+  names = {path.name for path in (tmp_path / "out").iterdir()}
+  assert {"plan.json", "report.html", "scorecard.csv", "figures"} <= names
+
+
+def test_a_second_table_takes_over_the_runs_of_the_first(plan, ran, tmp_path):
+  commands.run(plan.configs(), contextlib.nullcontext, plan=plan)
+  again = reproduction.plan(
+    "flare:table3",
+    seeds=[0],
+    scale=0.01,
+    datasets=["fashion_mnist"],
+    defenses=["krum"],
+    output_dir=str(tmp_path / "other"),
+  )
+  ran.here.clear()
+  commands.run(again.configs(), contextlib.nullcontext, plan=again)
+  assert len(list((tmp_path / "other").glob("*/summary.json"))) == len(again.configs())
+
+
+def test_several_jobs_load_no_runtime_here(plan, ran):
+  def refuse():
+    raise AssertionError("the runtime belongs to the other processes")
+
+  argv = ["run_experiments.py", "--jobs=3"]
+  text, _ = commands.run(plan.configs(), refuse, jobs=3, argv=argv, resume=False)
+  assert text == "table"
+  assert ran.elsewhere == [(len(plan.configs()), 3, argv, False)]
+
+
+def test_one_of_the_jobs_writes_no_report(plan, ran, monkeypatch, tmp_path):
+  monkeypatch.setenv(jobs.CHILD_VARIABLE, "1")
+  text, _ = commands.run(plan.configs(), contextlib.nullcontext, plan=plan)
+  assert text == "table" and not (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_report_of_nothing_is_refused(tmp_path):
+  with pytest.raises(OutputError, match="without any"):
+    commands.report(str(tmp_path))

@@ -60,7 +60,7 @@ def test_flags_exist():
   commands = "\n".join(
     line for line in README.splitlines() if "run_experiments" in line
   )
-  used = set(re.findall(r"--([a-z_]+)", commands)) | {"fresh", "data_dir"}
+  used = set(re.findall(r"--([a-z_]+)", commands)) | {"resume", "data_dir"}
   assert used - {"help"} <= known
 
 

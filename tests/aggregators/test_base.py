@@ -73,7 +73,7 @@ def run_unified(factory, numbers, num_examples):
     tff.aggregators.MeanFactory(),
     doubles.AddOneFactory(),
   ],
-  ids=repr,
+  ids=lambda factory: type(factory).__name__,
 )
 def test_unified_processes_have_one_type(factory):
   process = base.unify(factory, doubles.UPDATE_TYPE)

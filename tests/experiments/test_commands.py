@@ -52,6 +52,10 @@ def test_a_plan_is_saved_run_and_reported(plan, ran, tmp_path):
   text, ok = commands.run(configs, contextlib.nullcontext, plan=plan)
   assert ok and ran.here == configs
   assert "REDUCED SCALE 0.01" in text and "report.html" in text
+  assert (
+    "fMNIST, ASR" in text and "Kather, ASR" not in text
+  )  # what was not asked for is in the files alone
+  assert "Kather, ASR" in (tmp_path / "out" / "scorecard.md").read_text()
   names = {path.name for path in (tmp_path / "out").iterdir()}
   assert {"plan.json", "report.html", "scorecard.csv", "figures"} <= names
 

@@ -58,7 +58,7 @@ def run(
       )
   if plan is None or is_child:
     return str(result), result.ok
-  return report(plan.output_dir), result.ok
+  return report(plan.output_dir, plan), result.ok
 
 
 def hours(
@@ -71,8 +71,12 @@ def hours(
     return calibration.text(calibration.estimate(configs, running), jobs)
 
 
-def report(folder: str) -> str:
+def report(folder: str, plan=None) -> str:
   """Draws a plan's figures, writes the report's files and returns its text.
+
+  Args:
+    folder: Of earlier runs.
+    plan: Whose cells the text shows; None: all. The files always hold all.
 
   Raises:
     OutputError: there is no such folder, no run in it, or it cannot be written.
@@ -87,9 +91,9 @@ def report(folder: str) -> str:
     content = report_lib.read(folder)  # the page shows the figures
   from tff_defenses.experiments import report_files
 
-  written = report_files.write_content(content)
-  names = ", ".join(map(str, written))
-  return f"{report_lib.render(content)}\n\nwritten: {names}"
+  written = ", ".join(map(str, report_files.write_content(content)))
+  shown = content if plan is None else report_lib.read(folder, plan)
+  return f"{report_lib.render(shown)}\n\nwritten: {written}"
 
 
 def quick_start(runtime, output_dir: str | None, cache_dir: str | None) -> str:

@@ -64,8 +64,12 @@ def render(content: Content, *, width: int | None = None) -> str:
   return report_text.render(content.document, width=width)
 
 
-def read(output_dir: str | os.PathLike) -> Content:
+def read(output_dir: str | os.PathLike, plan: Any = None) -> Content:
   """Reads all runs below a folder, finished or not.
+
+  Args:
+    output_dir: See `text`.
+    plan: Which cells to show; None: all of the folder's own plan.
 
   Raises:
     OutputError: there is no such folder, or no run in it.
@@ -77,7 +81,7 @@ def read(output_dir: str | os.PathLike) -> Content:
       "exist. Give the `--output_dir` of earlier runs."
     )
   faults = []
-  plan = _plan(folder, faults)
+  plan = plan or _plan(folder, faults)
   if plan is not None:
     card = scorecard.build(plan)
     document = scorecard_document.of_scorecard(card)

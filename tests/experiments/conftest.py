@@ -48,3 +48,18 @@ def fl_plas_run(finish):
 def flare_run(finish):
   """FLARE under its own paper's backdoor."""
   return finish(**toy_runs.FLARE)
+
+
+@pytest.fixture
+def figures(monkeypatch):
+  """Figures that were written, for looking at their parts."""
+  from tff_defenses.experiments import plot_style
+
+  drawn, write = [], plot_style.write
+
+  def keep(figure, path):
+    drawn.append(figure)
+    return write(figure, path)
+
+  monkeypatch.setattr(plot_style, "write", keep)
+  return drawn

@@ -24,19 +24,6 @@ def small(monkeypatch):
   monkeypatch.setattr(plot_style, "DPI", 40)
 
 
-@pytest.fixture
-def figures(monkeypatch):
-  """Figures that were written."""
-  drawn, write = [], plot_style.write
-
-  def keep(figure, path):
-    drawn.append(figure)
-    return write(figure, path)
-
-  monkeypatch.setattr(plot_style, "write", keep)
-  return drawn
-
-
 def plan_of(name, folder, *, seeds=(0,), scale=0.05, **narrowed):
   settings = {"scale": scale, "output_dir": str(folder / "runs"), **narrowed}
   return reproduction.plan(name, seeds=seeds, **settings)

@@ -9,19 +9,6 @@ from PIL import Image
 from tff_defenses.experiments import plot_style
 
 
-@pytest.fixture
-def figures(monkeypatch):
-  """Figures that were written."""
-  drawn, write = [], plot_style.write
-
-  def keep(figure, path):
-    drawn.append(figure)
-    return write(figure, path)
-
-  monkeypatch.setattr(plot_style, "write", keep)
-  return drawn
-
-
 def draw_a(axes):
   axes.plot([1, 2], [0, 1], label="a")
 

@@ -39,19 +39,6 @@ def assert_png(path, folder):
   assert list(folder.iterdir()) == [path]
 
 
-@pytest.fixture
-def figures(monkeypatch):
-  """Figures that were drawn, for looking at their parts."""
-  drawn, write = [], plot_style.write
-
-  def keep(figure, path):
-    drawn.append(figure)
-    return write(figure, path)
-
-  monkeypatch.setattr(plot_style, "write", keep)
-  return drawn
-
-
 def test_success_is_drawn_with_gaps_left_out(tmp_path, figures):
   curves = {
     "krum": curve([1, 2, 3], accuracy=[0.5, NAN, 0.7], success=[0.1, 0.2, 1.0]),

@@ -6,19 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from tests.experiments.templates import KERNEL
 from tff_defenses.experiments import plr_plots
 from tff_defenses.experiments.plr_files import Plrs
 
-# Templates of four classes in o = 4 dimensions: the first three differ along the first
-# and third axis only.
-KERNEL = np.array(
-  [
-    [1.0, 4.0, 1.0, 0.0],
-    [7.0, 7.0, 7.0, 0.0],
-    [2.0, 2.0, 5.0, 0.0],
-    [3.0, 3.0, 3.0, 9.0],
-  ]
-)
 NAN = float("nan")
 NAMES = np.array(["cat", "dog", "fox", "owl"])
 

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pandas as pd
 
-from tff_defenses.experiments import datasets, plr_files
+from tff_defenses.experiments import datasets, plr_files, run_record
 
 RATES = (
   "attack_success_rate",
@@ -30,8 +30,7 @@ def write(config, *, level=None, plrs=True):
   rng = np.random.default_rng(zlib.crc32(config.hash().encode()))
   if level is None:
     level = 0.02 if config.defense == "flare" else rng.uniform(0.2, 1.0)
-  values = {"config_hash": config.hash(), **config.to_dict()}
-  (folder / "config.json").write_text(json.dumps(values))
+  (folder / "config.json").write_text(json.dumps(run_record.describe(config)))
   metrics = put_metrics(folder, config.rounds, level, rng)
   malicious = np.isin(np.arange(config.num_clients), config.malicious_clients)
   put_clients(folder, config.rounds, malicious, config.defense == "flare")

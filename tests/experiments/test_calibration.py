@@ -1,13 +1,22 @@
 """Estimates of hours: the arithmetic, and a toy run against the clock."""
 
 import dataclasses
+import math
 import time
+import types
 
 import pandas as pd
 import pytest
 
 from tests.experiments import pretended_runs, toy_runs
-from tff_defenses.experiments import calibration, datasets, loop
+from tff_defenses.experiments import (
+  calibration,
+  datasets,
+  federation,
+  loop,
+  warm_start,
+  weight_files,
+)
 from tff_defenses.experiments.errors import DataError
 
 # A round of 4 clients with 32 images each: 8 s of training, 1 s of aggregation, 2 s
@@ -56,6 +65,92 @@ def test_rounds_before_the_first_are_trained_too(costs, tmp_path):
   assert 3600 * (warm["hours"] - plain["hours"])[0] == pytest.approx(2 * 63.75)
 
 
+def test_warm_start_is_charged_once_to_the_first_run_that_needs_it(costs, tmp_path):
+  first = config_of(tmp_path, warmup_rounds=2, pretrain_on_aux=False)
+  changes = [
+    {"warmup_rounds": 0},
+    {},
+    {"defense": "krum"},
+    {"seed": 1},
+    {"attack": "trigger"},
+    {"cache_dir": str(tmp_path / "other")},
+  ]
+  configs = [
+    dataclasses.replace(first, output_dir=str(tmp_path / str(k)), **change)
+    for k, change in enumerate(changes)
+  ]
+  hours = calibration.estimate(configs, None)["hours"]
+  warm = 2 * 63.75 / 3600
+  expected = [0, warm, 0, warm, 0, warm]  # another seed or cache: another start
+  assert (hours - hours[0]).tolist() == pytest.approx(expected)
+
+
+def test_warm_start_that_is_kept_is_not_charged(costs, tmp_path):
+  config = config_of(tmp_path, warmup_rounds=2, pretrain_on_aux=False)
+  fed = federation.build(config)
+  key = warm_start._key(warm_start.clean_config(config), fed)
+  folder = tmp_path / "warm_starts"
+  folder.mkdir()
+  (folder / f"{key}.partial.npz").touch()  # broken off: still to be made
+  charged = calibration.estimate([config], None)["hours"][0]
+  (folder / f"{key}.npz").touch()
+  kept = calibration.estimate([config], None)["hours"][0]
+  assert 3600 * (charged - kept) == pytest.approx(2 * 63.75)
+
+
+def test_warm_start_is_where_the_estimate_looks_for_it(tmp_path, monkeypatch):
+  config = config_of(tmp_path, warmup_rounds=2, max_train_images=40)
+  monkeypatch.setattr(warm_start, "_train", lambda *_: "weights")
+
+  def save(path, *_, **__):
+    path.touch()
+
+  monkeypatch.setattr(weight_files, "save", save)
+  assert not calibration._is_start_kept(config)
+  warm_start.weights(config, federation.build(config), None)
+  assert calibration._is_start_kept(config)
+
+
+def test_swapped_extractors_are_a_kind_of_their_own(costs, tmp_path):
+  plain = config_of(tmp_path, attack="trigger", malicious_fraction=0.2)
+  swap = dataclasses.replace(plain, measure="extractor_swap")
+  calibration.estimate([plain, swap], None)
+  assert [config.measure for config in costs] == ["extractor_swap", None]
+
+
+@pytest.mark.parametrize(("measure", "models"), [(None, 1), ("extractor_swap", 2)])
+def test_both_models_of_a_swap_are_measured(measure, models, tmp_path, monkeypatch):
+  short = []
+  round_ = {
+    **{"seconds_training": 2.0, "seconds_aggregation": 0.5, "seconds_scoring": 1.0},
+    "seconds_round": 7.0,
+  }
+
+  def run(config, runtime, **_):
+    short.append(config)
+    table = types.SimpleNamespace(read=lambda _: pd.DataFrame([round_, round_]))
+    return types.SimpleNamespace(folder=table)
+
+  monkeypatch.setattr(loop, "run", run)
+  config = config_of(tmp_path, attack="trigger", measure=measure)
+  cost = calibration._measure(config, None, (1000, 200), 8)
+  assert [config.measure for config in short] == [measure]
+  assert (cost.training, cost.aggregation) == (2 * models, 0.5 * models)
+  assert cost.scoring == 1  # all four mixes are in it
+  assert cost.other == 7 - 2.5 * models - 1
+
+
+def test_warm_start_of_a_swap_trains_one_model(costs, tmp_path):
+  plain, warm = (
+    calibration.estimate(
+      [config_of(tmp_path, attack="trigger", measure="extractor_swap", **change)], None
+    )["hours"][0]
+    for change in ({}, {"warmup_rounds": 2})
+  )
+  # 1000 images take two models 62.5 s, and a round 1.25 s beside.
+  assert 3600 * (warm - plain) == pytest.approx(2 * (62.5 / 2 + 1.25))
+
+
 def test_runs_that_train_alike_are_calibrated_once(costs, tmp_path):
   base = config_of(tmp_path, attack="trigger", malicious_fraction=0.2)
   changes = [{"defense": "krum"}, {"seed": 3}, {"rounds": 9}, {"defense": "fl_plas"}]
@@ -72,6 +167,14 @@ def test_finished_runs_take_no_time(costs, tmp_path):
   assert frame["hours"][0] == 0 and frame["hours"][1] > 0
   calibration.estimate([done], None)
   assert costs == [left]
+
+
+def test_runs_that_neighbours_have_finished_take_no_time(costs, tmp_path):
+  theirs = config_of(tmp_path / "table4")
+  pretended_runs.finish(theirs)
+  mine = dataclasses.replace(theirs, output_dir=str(tmp_path / "table5" / "run"))
+  assert calibration.estimate([mine], None)["hours"][0] == 0 and not costs
+  assert calibration.estimate([mine], None, adopts=False)["hours"][0] > 0
 
 
 def test_missing_data_are_told_and_not_estimated(tmp_path, monkeypatch, caplog):
@@ -96,10 +199,30 @@ def test_run_that_fails_is_told_and_not_estimated(tmp_path, monkeypatch, caplog)
 
 
 def test_table_ends_with_the_total():
-  row = dict.fromkeys(calibration.COLUMNS, 1) | {"hours": 0.75}
-  lines = calibration.text(pd.DataFrame([row, row]), jobs=3).splitlines()
+  lines = calibration.text(table(0.75, 0.75), jobs=3).splitlines()
   assert lines[0].split() == list(calibration.COLUMNS)
-  assert lines[-1] == "2 runs: 1.50 hours, 0.50 in 3 processes (`--jobs=3`)"
+  assert lines[-1] == "2 runs: 1.50 hours, at least 0.75 in 3 processes (`--jobs=3`)"
+
+
+@pytest.mark.parametrize(
+  ("hours", "jobs", "least"),
+  [
+    ((1, 1, 1, 1), 2, 2),  # divided among the processes
+    ((3, 1, 1, 1), 3, 3),  # the longest run, not 6 / 3
+    ((1, 1, 0, 0), 4, 1),  # two are left
+    ((0, 0), 2, 0),
+    ((2, 2, math.nan), 3, 2),  # one takes unknown hours
+    ((math.nan,), 3, 0),
+  ],
+)
+def test_processes_share_whole_runs(hours, jobs, least):
+  total = calibration.text(table(*hours), jobs).splitlines()[-1]
+  assert f"at least {least:.2f} in {jobs} processes" in total
+
+
+def table(*hours):
+  row = dict.fromkeys(calibration.COLUMNS, 1)
+  return pd.DataFrame([row | {"hours": value} for value in hours])
 
 
 @pytest.mark.slow

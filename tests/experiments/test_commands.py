@@ -1,6 +1,7 @@
 """What the command line does, with runs that are only pretended."""
 
 import contextlib
+import os
 import types
 
 import pytest
@@ -33,8 +34,9 @@ def ran(monkeypatch):
 
   def run_here(configs, runtime, **settings):
     del runtime, settings
-    found.here += configs
-    for config in configs:
+    left = [c for c in configs if not os.path.exists(c.output_dir)]
+    found.here += left
+    for config in left:
       fake_runs.write(config)
     return Result("table")
 
@@ -72,7 +74,22 @@ def test_a_second_table_takes_over_the_runs_of_the_first(plan, ran, tmp_path):
   )
   ran.here.clear()
   commands.run(again.configs(), contextlib.nullcontext, plan=again)
-  assert len(list((tmp_path / "other").glob("*/summary.json"))) == len(again.configs())
+  assert ran.here == [] and len(again.configs()) == 2
+  assert len(list((tmp_path / "other").glob("*/summary.json"))) == 2
+
+
+def test_a_narrowed_call_finds_no_fault_with_the_other_runs(plan, ran, tmp_path):
+  commands.run(plan.configs(), contextlib.nullcontext, plan=plan)
+  fewer = reproduction.plan(
+    "flare:table3",
+    seeds=[0],
+    scale=0.01,
+    datasets=["fashion_mnist"],
+    defenses=["krum"],
+    output_dir=str(tmp_path / "out"),
+  )
+  text, _ = commands.run(fewer.configs(), contextlib.nullcontext, plan=fewer)
+  assert "belong to no cell" not in text
 
 
 def test_several_jobs_load_no_runtime_here(plan, ran):

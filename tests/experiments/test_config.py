@@ -295,3 +295,13 @@ def test_kinds_of_attacks():
   assert attacks_kind("none") is None
   assert attacks_kind("trigger") == "data"
   assert attacks_kind("krum_backdoor") == "training"
+
+
+def test_hash_knows_what_a_pretrained_file_holds_not_where_it_lies(tmp_path):
+  first, second = tmp_path / "a.npz", tmp_path / "b.npz"
+  first.write_bytes(b"weights")
+  second.write_bytes(b"weights")
+  found = [ExperimentConfig(pretrained_file=str(f)).hash() for f in (first, second)]
+  assert found[0] == found[1]
+  second.write_bytes(b"others")
+  assert ExperimentConfig(pretrained_file=str(second)).hash() != found[0]

@@ -24,9 +24,9 @@ def pretend(monkeypatch, tmp_path):
       hook(config)
     pretended_runs.finish(config, seconds=0.01, log=log)
 
-  def draw(path):
-    (path / "figures").mkdir(exist_ok=True)
-    (path / "figures" / "drawn").open("a").write("once")
+  def draw(path, *, into):
+    assert into.parent == path
+    (into / "drawn").open("a").write("once")
 
   monkeypatch.setattr(loop, "run", run)
   monkeypatch.setattr(figures, "draw_folder", draw)
@@ -64,7 +64,7 @@ def test_settings_reach_every_run(monkeypatch, tmp_path):
     pretended_runs.finish(config)
 
   monkeypatch.setattr(loop, "run", run)
-  monkeypatch.setattr(figures, "draw_folder", lambda path: None)
+  monkeypatch.setattr(figures, "draw_folder", lambda path, into: None)
   configs = pretended_runs.configs(tmp_path, 2)
   grid.run(configs, "runtime", round_seconds=9.0, tensorboard=True)
   assert found == [("runtime", {"round_seconds": 9.0, "tensorboard": True})] * 2
@@ -189,12 +189,22 @@ def test_invocations_at_once_run_each_run_once(pretend, tmp_path):
 
 
 def test_figure_that_fails_is_no_failed_run(pretend, tmp_path, monkeypatch, caplog):
-  def fail(path):
+  def fail(path, *, into):
     raise ValueError("no font")
 
   monkeypatch.setattr(figures, "draw_folder", fail)
   assert grid.run(pretended_runs.configs(tmp_path, 1), None).ok
   assert "no font" in caplog.text
+
+
+def test_figures_that_were_broken_off_are_drawn_again(pretend, tmp_path):
+  (config,) = pretended_runs.configs(tmp_path, 1)
+  half = progress.folder(config) / ".figures"
+  half.mkdir(parents=True)
+  (half / "drawn").write_text("half")
+  assert grid.run([config], None).ok
+  assert (progress.folder(config) / "figures" / "drawn").read_text() == "once"
+  assert not half.exists()
 
 
 def test_not_a_child_here():

@@ -12,7 +12,7 @@ import pytest
 
 from tests.experiments import pretended_runs
 from tests.runtime.process_probe import ends_within
-from tff_defenses.experiments import jobs, progress
+from tff_defenses.experiments import claims, jobs, progress
 from tff_defenses.runtime import WorkerError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -36,7 +36,8 @@ def test_processes_share_the_runs(arguments, tmp_path):
   assert result.ok and len(result.table.splitlines()) == 7
   made = (tmp_path / "log").read_text().split()
   assert sorted(made) == [f"run{k}" for k in range(6)]
-  assert sorted(p.name for p in (tmp_path / ".jobs").iterdir()) == ["1.log", "2.log"]
+  logs = sorted(path.name for path in (tmp_path / ".jobs").iterdir())
+  assert logs == [f"{os.getpid()}-1.log", f"{os.getpid()}-2.log"]
 
 
 def test_process_that_was_killed_is_replaced(arguments, tmp_path, caplog):
@@ -49,8 +50,46 @@ def test_process_that_gives_up_is_not_replaced_and_its_words_are_told(
   arguments, tmp_path
 ):
   configs = pretended_runs.configs(tmp_path, 2)
-  with pytest.raises(WorkerError, match="2 runs are left.*the process cannot go on"):
+  with pytest.raises(
+    WorkerError, match=r"2 left \(run0, run1\).*the process cannot go on"
+  ):
     jobs.run(configs, 1, arguments(2, "ends"))
+
+
+def test_runs_that_another_command_still_works_on_are_not_passed_over(tmp_path):
+  configs = pretended_runs.configs(tmp_path, 6)
+  words = (
+    r"not all runs are done: 5 left \(run1, run2, run3, \.\.\.\), "
+    r"1 running in another process \(run0\)\..* none of the processes failed"
+  )
+  with claims.claim(configs[0].output_dir), pytest.raises(WorkerError, match=words):
+    jobs.run(configs, 1, ["-c", "pass"])
+  for config in configs[1:]:
+    pretended_runs.finish(config)
+  with claims.claim(configs[0].output_dir), pytest.raises(WorkerError, match="1 runn"):
+    jobs.run(configs, 1, ["-c", "pass"])
+
+
+def test_last_process_that_failed_is_cited(tmp_path):
+  script = (
+    "import os, sys, time\n"
+    f"number = int(os.environ[{jobs.CHILD_VARIABLE!r}])\n"
+    "print('number', number)\n"
+    "time.sleep([0, 1.5, 0][number - 1])\n"
+    "sys.exit([3, 4, 0][number - 1])\n"
+  )
+  words = rf"{os.getpid()}-2\.log \(exit code 4\): number 2$"
+  with pytest.raises(WorkerError, match=words):
+    jobs.run(pretended_runs.configs(tmp_path, 3), 3, ["-c", script])
+
+
+def test_logs_of_another_command_are_left_alone(tmp_path):
+  logs = tmp_path / "run0" / ".jobs"
+  logs.mkdir(parents=True)
+  (logs / "1-1.log").write_text("of process 1")
+  with pytest.raises(WorkerError):
+    jobs.run(pretended_runs.configs(tmp_path, 1), 1, ["-c", "pass"])
+  assert (logs / "1-1.log").read_text() == "of process 1"
 
 
 def test_interrupted_parent_ends_its_processes(arguments, tmp_path):

@@ -315,3 +315,22 @@ def test_file_that_is_no_json_or_has_another_name_is_told(tmp_path, monkeypatch)
     papers.load("flare:broken")
   with pytest.raises(papers.PaperError, match=r"flare_moved.json must have `name`"):
     papers.load("flare:moved")
+
+
+def test_a_small_printed_success_is_not_met_by_an_attack_that_never_works():
+  cells = {
+    (cell.row, cell.column): cell
+    for name in ("flare:table3", "flare:table5")
+    for cell in papers.load(name).cells
+    if cell.reported and cell.metric == "attack_success_rate_over_rounds"
+  }
+  small = [cell for cell in cells.values() if 5 < cell.reported < 20]
+  assert len(small) >= 3 and not any(cell.holds(0.0) for cell in small)
+  fedavg = cells["Attack-Krum-Backdoor (semantic), fMNIST, ASR", "FedAvg"]
+  assert fedavg.band == pytest.approx(8.3 - 1.7)
+
+
+def test_a_model_that_knows_nothing_reproduces_no_cell_of_cifar100():
+  for name in ("fl_plas:table4", "fl_plas:table5"):
+    cells = [c for c in papers.load(name).cells if c.preset == "fl_plas_cifar100"]
+    assert cells and not any(cell.comparable for cell in cells)

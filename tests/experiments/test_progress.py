@@ -46,6 +46,11 @@ def test_time_left_by_hand(configs):
   assert progress.seconds_left(configs[1:]) is None
 
 
+def test_no_more_processes_work_than_there_are_runs_to_do(configs):
+  assert progress.seconds_left(configs, jobs=8) == pytest.approx(2.5)  # two are to do
+  assert progress.seconds_left(configs[:1], jobs=8) == 0
+
+
 def test_log_file_gets_a_line_when_something_has_changed(configs, capsys):
   with progress.Display(configs) as display:
     display.update()

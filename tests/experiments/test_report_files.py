@@ -105,6 +105,16 @@ def test_csv_of_a_reduced_plan_never_says_reproduced(folder):
   assert (row["kind"], row["scale"]) == ("within band (reduced)", "0.1")
 
 
+def test_csv_of_a_grid_has_no_scale_but_tells_what_is_reduced(tmp_path):
+  for name, limit in (("whole", None), ("part", 100)):
+    config = ExperimentConfig(max_train_images=limit)
+    fabricated.put(tmp_path / name, config, accuracy=0.5)
+  text = report_files.write(tmp_path)[0].read_text()
+  rows = list(csv.DictReader(io.StringIO(text)))
+  assert {row["scale"] for row in rows} == {""}
+  assert sorted(row["reduced"] for row in rows) == ["no", "yes"]
+
+
 def test_csv_of_a_grid_names_its_settings(tmp_path):
   config = ExperimentConfig(attack="trigger", malicious_fraction=0.2)
   fabricated.put(tmp_path, config, accuracy=0.5, backdoor_accuracy=None)

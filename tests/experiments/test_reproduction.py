@@ -51,6 +51,12 @@ def test_scaled_work_is_about_the_share_asked_for(scale):
   assert small.rounds <= full.rounds and small.local_epochs <= full.local_epochs
 
 
+def test_reduced_clients_train_on_their_last_batch_too():
+  config = ExperimentConfig(drop_remainder=True)
+  assert not reproduction.scaled(config, 0.1).drop_remainder
+  assert reproduction.scaled(config, 1).drop_remainder
+
+
 def test_scale_one_changes_nothing():
   config = preset("fl_plas_cifar10")
   assert reproduction.scaled(config, 1.0) is config
@@ -207,10 +213,18 @@ def test_plan_is_kept_without_its_narrowing_and_read_again(tmp_path):
     "scale": 0.1,
     "from_scratch": False,
     "variants": False,
+    "seeds": [9],
   }
   assert os.listdir(folder) == ["plan.json"]
   found = reproduction.read(folder)
-  assert found == plan("flare:table3", scale=0.1, output_dir=folder)
+  assert found == plan("flare:table3", scale=0.1, seeds=[9], output_dir=folder)
+
+
+def test_plan_remembers_all_seeds_ever_asked_for(tmp_path):
+  folder = str(tmp_path / "out")
+  for seeds in ([4], [1, 2]):
+    plan("fl_plas:table4", scale=0.1, seeds=seeds, output_dir=folder).save()
+  assert reproduction.read(folder).seeds == (1, 2, 4)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_neighbours_finished_run_is_copied_without_its_checkpoint(config, tmp_
   mine = place(config, tmp_path / "table5")
   assert shared_runs.adopt([mine]) == 1
   names = sorted(path.name for path in pathlib.Path(mine.output_dir).iterdir())
-  assert names == ["config.json", "metrics.csv", "summary.json"]
+  assert names == [".claim", "config.json", "metrics.csv", "summary.json"]
   assert [p.name for p in (tmp_path / "table5").iterdir()] == [f"run-{config.hash()}"]
 
 
@@ -59,3 +59,16 @@ def test_a_run_that_has_begun_here_is_not_touched(config, tmp_path):
   begun = finish(mine)
   (begun / "summary.json").unlink()
   assert shared_runs.adopt([mine]) == 0 and not (begun / "summary.json").exists()
+
+
+def test_what_would_be_taken_over_is_known_before(config, tmp_path):
+  mine = place(config, tmp_path / "table5")
+  assert not shared_runs.is_finished_elsewhere(mine)
+  mark = finish(place(config, tmp_path / "table4")) / "summary.json"
+  assert shared_runs.is_finished_elsewhere(mine)
+  assert not pathlib.Path(mine.output_dir).exists()
+  mark.unlink()
+  assert not shared_runs.is_finished_elsewhere(mine)
+  mark.write_text("{}")
+  shared_runs.adopt([mine])  # now it is here, and no longer elsewhere only
+  assert not shared_runs.is_finished_elsewhere(mine)

@@ -4,8 +4,10 @@ One short run stands for all that train alike: the same data set, model, batch, 
 attack and kind of defense (a global model, or personal ones). What it measures in its
 second round is extrapolated: training with the images that all clients of a round go
 through, aggregation and what a round costs beside it with the number of clients,
-scoring with the test images. Left out: differences between the defenses' own
-aggregation, saving states, figures, and that processes slow each other down.
+scoring with the test images. A warm start, which runs share, is charged to the first
+that needs it, unless it is kept from earlier runs. Left out: differences between the
+defenses' own aggregation, saving states, figures, and that processes slow each other
+down.
 """
 
 import dataclasses
@@ -14,13 +16,23 @@ import math
 import pathlib
 import tempfile
 import time
+import types
 from collections.abc import Sequence
 
 import pandas as pd
 import tqdm
 
 from tff_defenses import aggregators
-from tff_defenses.experiments import claims, datasets, loop, progress
+from tff_defenses.experiments import (
+  claims,
+  datasets,
+  federation,
+  held_out,
+  loop,
+  progress,
+  shared_runs,
+  warm_start,
+)
 from tff_defenses.experiments.config import ExperimentConfig, attacks_kind
 
 COLUMNS = ("dataset", "defense", "attack", "seed", "rounds", "images", "hours")
@@ -48,12 +60,16 @@ class _Cost:
   tested: int
 
 
-def estimate(configs: Sequence[ExperimentConfig], runtime) -> pd.DataFrame:
+def estimate(
+  configs: Sequence[ExperimentConfig], runtime, *, adopts: bool = True
+) -> pd.DataFrame:
   """Hours of each run from a short calibration, about 10 s for each kind of run.
 
   Args:
     configs: Checked.
     runtime: Runs the federated computations.
+    adopts: Runs that neighbouring folders have finished will be taken over (see
+      `shared_runs`) and count as finished.
 
   Returns:
     A row a run with `COLUMNS`; images: all that its clients train on. Finished runs
@@ -62,11 +78,19 @@ def estimate(configs: Sequence[ExperimentConfig], runtime) -> pd.DataFrame:
   sizes = {c.dataset: c.data_dir for c in configs}
   sizes = {name: _size(name, data_dir) for name, data_dir in sizes.items()}
   costs: dict[tuple, _Cost | None] = {}
-  left = [c for c in configs if progress.status(c) != progress.DONE]
+  finished = [_is_finished(config, adopts) for config in configs]
+  left = [
+    c for c, is_finished in zip(configs, finished, strict=True) if not is_finished
+  ]
   kinds = {_kind(config): config for config in reversed(left)}
   for kind, config in tqdm.tqdm(kinds.items(), desc="calibration", unit="kind"):
     costs[kind] = _calibrate(config, runtime, sizes[config.dataset])
-  rows = [_row(c, costs.get(_kind(c)), sizes[c.dataset], c in left) for c in configs]
+  rows, starts = [], set()
+  for config, is_finished in zip(configs, finished, strict=True):
+    cost = None if is_finished else costs.get(_kind(config))
+    makes_start = cost is not None and _makes_start(config, starts)
+    size = sizes[config.dataset]
+    rows.append(_row(config, cost, size, not is_finished, makes_start))
   return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -75,17 +99,24 @@ def text(frame: pd.DataFrame, jobs: int = 1) -> str:
 
   >>> row = ("mnist5k", "krum", "none", 0, 20, 4900, 1.5)
   >>> print(text(pd.DataFrame([row], columns=COLUMNS), 3).splitlines()[-1])
-  1 run: 1.50 hours, 0.50 in 3 processes (`--jobs=3`)
+  1 run: 1.50 hours, at least 1.50 in 3 processes (`--jobs=3`)
   """
   hours, unknown = frame["hours"].sum(), int(frame["hours"].isna().sum())
   shown = frame.assign(hours=[_in_hours(value) for value in frame["hours"]])
   lines = [shown.to_string(index=False)]
   total = f"{len(frame)} run{'s' * (len(frame) != 1)}: {hours:.2f} hours"
   if jobs > 1:
-    total += f", {hours / jobs:.2f} in {jobs} processes (`--jobs={jobs}`)"
+    least = _least(frame["hours"], jobs)
+    total += f", at least {least:.2f} in {jobs} processes (`--jobs={jobs}`)"
   if unknown:
     total += f"; {unknown} not estimated"
   return "\n".join([*lines, total])
+
+
+def _least(hours, jobs):
+  """Hours in several processes, at least: no run is shared by two of them."""
+  busy = max(1, min(jobs, int((hours != 0).sum())))
+  return max(hours.sum() / busy, hours.fillna(0).max())
 
 
 def _in_hours(value):
@@ -99,7 +130,43 @@ def _kind(config):
     *(config.dataset, config.model_name, config.batch_size, config.optimizer),
     *(config.augment, config.drop_remainder, _is_personal(config)),
     config.attack if kind == "training" else kind,
+    config.measure,
   )
+
+
+def _is_finished(config, adopts) -> bool:
+  if progress.status(config) == progress.DONE:
+    return True
+  return adopts and shared_runs.is_finished_elsewhere(config)
+
+
+def _makes_start(config, starts: set) -> bool:
+  """Whether a run has to make its warm start; adds that to `starts`, made before."""
+  if not config.warmup_rounds:
+    return False
+  folder = str(federation.cache_folder(config))
+  start = folder, config.data_dir, warm_start.clean_config(config).hash()
+  if start in starts:
+    return False
+  starts.add(start)
+  return not _is_start_kept(config)
+
+
+def _is_start_kept(config) -> bool:
+  """Whether the cache holds the warm start; its name says which images it saw."""
+  folder = federation.cache_folder(config) / "warm_starts"
+  if not any(folder.glob("*.npz")):  # most often; spares reading the data
+    return False
+  held = held_out.hold_out(
+    datasets.load(config.dataset, config.data_dir),
+    aux_class=config.aux_class,
+    aux_size=config.aux_size,
+    root_per_class=config.root_per_class,
+    aux_source=config.aux_source,
+  )
+  seen = types.SimpleNamespace(held_out=held)  # all of a federation that is asked for
+  key = warm_start._key(warm_start.clean_config(config), seen)
+  return (folder / f"{key}.npz").exists()
 
 
 def _is_personal(config):
@@ -145,7 +212,7 @@ def _measure(config, runtime, size, each) -> _Cost:
       config,
       **{"rounds": 2, "local_epochs": 1, "eval_every": 1, "partition": "iid"},
       **{"attack_start": 1, "attack_stop": None, "warmup_rounds": 0},
-      **{"pretrained_file": None, "measure": None},
+      pretrained_file=None,
       max_train_images=each * config.num_clients,
       max_test_images=tested,
       output_dir=str(pathlib.Path(folder, "run")),
@@ -155,7 +222,9 @@ def _measure(config, runtime, size, each) -> _Cost:
     timing = loop.run(short, runtime, progress=False).folder.read("timing.csv")
     seconds = time.monotonic() - begun
   first, second = timing.to_dict("records")
-  parts = {n: second[f"seconds_{n}"] for n in ("training", "aggregation", "scoring")}
+  trained = _trained_models(config)  # the times are those of one of them
+  parts = {n: trained * second[f"seconds_{n}"] for n in ("training", "aggregation")}
+  parts["scoring"] = second["seconds_scoring"]
   return _Cost(
     **parts,
     start=seconds - 2 * second["seconds_round"],  # that of the first round included
@@ -166,31 +235,40 @@ def _measure(config, runtime, size, each) -> _Cost:
   )
 
 
+def _trained_models(config):
+  """Models that a round trains: one, or a clean one beside it."""
+  return 2 if config.measure == "extractor_swap" else 1
+
+
 def _models(config):
   """Models that are scored: one, or that of each benign client."""
   return config.num_clients - config.num_malicious if _is_personal(config) else 1
 
 
-def _row(config, cost, size, is_left):
+def _row(config, cost, size, is_left, makes_start):
   each, tested = _images(config, size)
   in_round = each * config.num_drawn * config.local_epochs
   seconds = 0.0
   if is_left:
-    seconds = math.nan if cost is None else _seconds(config, cost, in_round, tested)
+    seconds = math.nan
+    if cost is not None:
+      seconds = _seconds(config, cost, in_round, tested, makes_start)
   return (
     *(config.dataset, config.defense, config.attack, config.seed, config.rounds),
     *(in_round * config.rounds, seconds / 3600),
   )
 
 
-def _seconds(config, cost, in_round, tested):
+def _seconds(config, cost, in_round, tested, makes_start):
   rounds = config.rounds - progress.rounds_done(config)
   clients = config.num_drawn / cost.clients
   scored = tested * _models(config) / cost.tested
-  trained = cost.training * in_round / cost.images + cost.other * clients
+  training, other = cost.training * in_round / cost.images, cost.other * clients
+  warm_up = training / _trained_models(config) + other  # a round of it trains one
   return (
     cost.start
-    + (rounds + config.warmup_rounds) * trained
+    + makes_start * config.warmup_rounds * warm_up
+    + rounds * (training + other)
     + rounds * cost.aggregation * clients
     + math.ceil(rounds / config.eval_every) * cost.scoring * scored
   )

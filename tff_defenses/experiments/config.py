@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -137,10 +138,16 @@ class ExperimentConfig:
     values["model"] = self.model_name
     return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
 
+  def settings(self) -> dict[str, Any]:
+    """`to_dict` without the folders; of `pretrained_file` the content, not the name."""
+    settings = {k: v for k, v in self.to_dict().items() if k not in PLACES}
+    if self.pretrained_file is not None:
+      settings["pretrained_file"] = _digest(self.pretrained_file)
+    return settings
+
   def hash(self) -> str:
     """16 hex digits that differ when anything but a folder differs."""
-    settings = {k: v for k, v in self.to_dict().items() if k not in PLACES}
-    text = json.dumps(settings, sort_keys=True)
+    text = json.dumps(self.settings(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
   def check(self) -> None:
@@ -157,6 +164,14 @@ class ExperimentConfig:
   def misfits(self) -> list[str]:
     """Why the attack makes no sense on this data set or against this defense."""
     return config_checks.misfits(self)
+
+
+def _digest(file: str) -> str:
+  """What a file holds, not where it lies; the name of one that is not there."""
+  path = pathlib.Path(file).expanduser()
+  if not path.is_file():
+    return file
+  return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _round(value: float) -> int:

@@ -210,7 +210,7 @@ def _write_shards(config, dataset, images, labels, malicious, attack):
 def cache_folder(config: config_lib.ExperimentConfig) -> pathlib.Path:
   """Where shards lie: `cache_dir`, or a folder in the user's cache."""
   if config.cache_dir is not None:
-    return pathlib.Path(config.cache_dir)
+    return pathlib.Path(config.cache_dir).expanduser()
   import os
 
   base = os.environ.get("XDG_CACHE_HOME", "~/.cache")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Sequence
 
@@ -87,7 +88,11 @@ def _draw(config) -> None:
   try:
     with claims.claim(path), writing(path):
       if not (path / "figures").exists():  # another process may have been faster
-        figures.draw_folder(path)
+        aside = path / ".figures"  # all of them or none, should we be stopped
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        figures.draw_folder(path, into=aside)
+        aside.replace(path / "figures")
   except claims.ClaimedError:
     return  # it draws them now
   except OutputError:

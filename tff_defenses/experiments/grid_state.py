@@ -96,8 +96,8 @@ def read(
   """
   states = {config.output_dir: progress.status(config) for config in configs}
   failures = dict(errors or {})
-  for folder in failures:
-    states[folder] = progress.FAILED
+  failures = {f: e for f, e in failures.items() if states[f] == progress.LEFT}
+  states |= dict.fromkeys(failures, progress.FAILED)
   rows = []
   for config in configs:
     if states[config.output_dir] == progress.FAILED:

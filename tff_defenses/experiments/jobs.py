@@ -7,13 +7,14 @@ it looks at the folders, shows how far they are, and ends its children when it e
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tff_defenses.experiments import claims, grid_state, progress
 from tff_defenses.experiments.config import ExperimentConfig
@@ -27,6 +28,7 @@ _POLL_SECONDS = 0.5
 _END_SECONDS = 120  # ours: to draw the last figures
 _FULL_BYTES = 2**20
 _TAIL_BYTES = 2000
+_NAMED = 3  # ours: runs that a message names
 
 _logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ def run(
 
   Raises:
     ConfigError, OutputError: as `grid.run`. WorkerError: all processes have ended and
-      runs are left.
+      runs are left, or are being run by another command.
   """
   grid_state.prepare(configs, reuse=reuse)
   logs = progress.log_folder(configs)
@@ -71,10 +73,17 @@ def run(
 
 
 class _Child:
-  """One process and its log; started again when it is killed."""
+  """One process and its log; started again when it is killed.
+
+  Once it was seen to have ended for good, `code` is its exit code and `ended_at` the
+  time.
+  """
 
   def __init__(self, number, argv, logs):
-    self.log = logs / f"{number}.log"
+    # Another command may be at work on the same runs, with logs in the same folder.
+    self.log = logs / f"{os.getpid()}-{number}.log"
+    self.code: int | None = None
+    self.ended_at = math.inf
     self._command = [sys.executable, *argv, "--jobs=1"]
     self._environment = {**os.environ, CHILD_VARIABLE: str(number)}
     self._replacements = _REPLACEMENTS
@@ -89,6 +98,7 @@ class _Child:
     if code is None:
       return True
     if code >= 0 or not self._replacements:  # it has ended by itself, and said why
+      self.code, self.ended_at = code, min(self.ended_at, time.monotonic())
       return False
     self._replacements -= 1
     name = signal.Signals(-code).name
@@ -121,19 +131,40 @@ def _watch(configs, children, display):
 
 
 def _check_finished(configs, children, logs):
-  left: Mapping[str, int] = progress.count(configs)
-  if not left[progress.LEFT]:
+  undone = _undone(configs)
+  if not undone:
     return
   if shutil.disk_usage(logs).free < _FULL_BYTES:
     raise OutputError(
       f"`output_dir` {logs.parent} cannot be written: the disk is full. Free some "
       "space or choose another folder; finished rounds are kept."
     )
-  tail = claims.sentence(Exception(_tail(children[0].log)))
   raise WorkerError(
-    f"all {len(children)} processes (`--jobs`) have ended and {left[progress.LEFT]} "
-    f"runs are left. The same command goes on; the end of {children[0].log}: {tail}"
+    f"all {len(children)} processes (`--jobs`) have ended and not all runs are done: "
+    f"{undone}. The same command goes on; {_last_words(children, logs)}"
   )
+
+
+def _undone(configs) -> str:
+  """How many runs are left or running, and some of their names; empty if none is."""
+  states = [(progress.status(c), progress.folder(c).name) for c in configs]
+  words = {progress.LEFT: "left", progress.RUNNING: "running in another process"}
+  parts = []
+  for state, word in words.items():
+    if names := [name for found, name in states if found == state]:
+      more = ", ..." if len(names) > _NAMED else ""
+      parts.append(f"{len(names)} {word} ({', '.join(names[:_NAMED])}{more})")
+  return ", ".join(parts)
+
+
+def _last_words(children, logs) -> str:
+  """The end of the log of the last process that failed."""
+  failed = [child for child in children if child.code]
+  if not failed:
+    return f"none of the processes failed; their logs are in {logs}."
+  last = max(failed, key=lambda child: child.ended_at)
+  tail = claims.sentence(Exception(_tail(last.log)))
+  return f"the end of {last.log} (exit code {last.code}): {tail}"
 
 
 def _tail(log):

@@ -140,8 +140,7 @@ def _run(
       folder.write_arrays(_arrays(trainer, measured))
     if last or round_number % config.checkpoint_every == 0:
       saved.save(round_number, *states)
-  with writing(folder.path):
-    probe.keep(trainer, runtime, states, folder.path)
+  probe.keep(trainer, runtime, states, folder.path)
   folder.write_summary(_summary(config, folder, trainer.traffic()))
   return RunResult(config, folder, folder.read_summary(), trainer, states)
 

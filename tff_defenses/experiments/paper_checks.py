@@ -78,8 +78,10 @@ def faults(
 def _band_faults(bands) -> Iterator[str]:
   for name, band in bands.items():
     place = f"band {name!r}"
-    yield from _unknown(place, band, ("within", "within_at_zero", "columns", "reason"))
-    widths = [band.get("within"), band.get("within_at_zero", 0)]
+    yield from _unknown(
+      place, band, ("within", "within_at_zero", "step", "columns", "reason")
+    )
+    widths = [band.get("within"), band.get("within_at_zero", 0), band.get("step", 0)]
     for width in (*widths, *band.get("columns", {}).values()):
       if not _is_number(width) or width < 0:
         yield f"{place}: `within` must be a number >= 0, got {width!r}."

@@ -5,11 +5,11 @@ Symbols: n clients, k images, o PLR width, c classes.
 """
 
 import dataclasses
-import os
 import pathlib
-import uuid
 
 import numpy as np
+
+from tff_defenses.experiments import whole_files
 
 NAME = "plr.npz"
 
@@ -37,16 +37,9 @@ class Plrs:
 
 def write(plrs: Plrs, folder: pathlib.Path) -> pathlib.Path:
   """Writes plr.npz whole or not at all; the same bytes for the same content."""
-  aside = folder / f".{NAME}-{uuid.uuid4().hex}"
   fields = {f.name: getattr(plrs, f.name) for f in dataclasses.fields(Plrs)}
-  try:
-    with aside.open("wb") as file:
-      np.savez_compressed(file, **fields)
-      file.flush()
-      os.fsync(file.fileno())
-    aside.replace(folder / NAME)
-  finally:
-    aside.unlink(missing_ok=True)
+  with whole_files.replacing(folder / NAME) as file:
+    np.savez_compressed(file, **fields)
   return folder / NAME
 
 

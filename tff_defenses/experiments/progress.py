@@ -46,16 +46,21 @@ def count(configs: Sequence[ExperimentConfig]) -> dict[str, int]:
 
 
 def seconds_left(configs: Sequence[ExperimentConfig], jobs: int = 1) -> float | None:
-  """Mean seconds of the finished runs, times what is to do; None: none is finished."""
-  taken, to_do = [], 0.0
+  """Mean seconds of the finished runs, times what is to do; None: none is finished.
+
+  No more processes work than there are runs to do.
+  """
+  taken, to_do = [], []
   for config in configs:
     state = status(config)
     if state == DONE:
       taken.append(_seconds(str(folder(config))))
     elif state != FAILED:
-      to_do += 1 - rounds_done(config) / config.rounds
+      to_do.append(1 - rounds_done(config) / config.rounds)
   taken = [seconds for seconds in taken if seconds is not None]
-  return sum(taken) / len(taken) * to_do / jobs if taken else None
+  if not taken:
+    return None
+  return sum(taken) / len(taken) * sum(to_do) / max(1, min(jobs, len(to_do)))
 
 
 class Display:

@@ -21,7 +21,7 @@ COLUMNS = (
   *("table", "row", "column", "dataset", "defense", "attack", "metric", "unit"),
   "reading_of",
   *("reported", "bound", "mean", "std", "seeds_done", "seeds_wanted", "values"),
-  *("difference", "band", "scale", "kind", "verdict", "notes"),
+  *("difference", "band", "scale", "reduced", "kind", "verdict", "notes"),
 )
 
 
@@ -44,7 +44,9 @@ def write_content(content: "report.Content") -> list[pathlib.Path]:
   """
   folder, document = content.folder, content.document
   texts = {
-    "scorecard.csv": long_form(content.scores, scale=content.scale),
+    "scorecard.csv": long_form(
+      content.scores, scale=None if content.plan is None else content.scale
+    ),
     "scorecard.md": report_markdown.render(document),
     "scorecard.tex": report_latex.render(document),
     "report.html": report_html.render(document),
@@ -55,8 +57,12 @@ def write_content(content: "report.Content") -> list[pathlib.Path]:
   return [folder / name for name in texts]
 
 
-def long_form(scores: Sequence[scorecard.CellScore], *, scale: float = 1.0) -> str:
+def long_form(
+  scores: Sequence[scorecard.CellScore], *, scale: float | None = 1.0
+) -> str:
   """CSV with a row a cell and `COLUMNS`; numbers unrounded, blank if absent.
+
+  `scale`: of the plan; None: the runs belong to none, and only `reduced` tells.
 
   `reported`, `mean`, `std`, `difference` and `band` are in `unit`; `values` holds
   seed=value pairs.
@@ -85,11 +91,17 @@ def _row(score, scale):
     "values": "; ".join(f"{s}={_number(v)}" for s, v in score.by_seed.items()),
     "difference": _number(score.difference),
     "band": _number(cell.band),
-    "scale": f"{scale:g}",
-    "kind": scorecard.word(score.kind, is_reduced=scale != 1),
+    "scale": "" if scale is None else f"{scale:g}",
+    "reduced": "yes" if _is_reduced(config, scale) else "no",
+    "kind": scorecard.word(score.kind, is_reduced=scale not in (1, None)),
     "verdict": score.verdict,
     "notes": " ".join(score.details),
   }
+
+
+def _is_reduced(config, scale):
+  left_out = (config.get("max_train_images"), config.get("max_test_images"))
+  return scale not in (1, None) or left_out != (None, None)
 
 
 def _number(value):

@@ -63,7 +63,9 @@ def _overview(tables, hours):
   lines = [head, ["---"] * len(head)]
   for table in tables:
     row = hours.get(table.name, {})
-    printed = sum(cell.reported is not None for cell in table.cells)
+    printed = sum(
+      cell.reported is not None and cell.reading_of is None for cell in table.cells
+    )
     lines.append(
       [
         f"[`{table.name}`](#{_anchor(table)})",

@@ -105,11 +105,14 @@ class Plan:
     file = pathlib.Path(self.output_dir).expanduser() / "plan.json"
     content = {name: getattr(self, name) for name in _KEPT}
     content = {"version": tff_defenses.__version__, **content}
-    if not file.exists():
+    found = _read_json(file)
+    if found is not None:
+      _check_same(self.output_dir, found, content)
+    content["seeds"] = sorted({*self.seeds, *(found or {}).get("seeds", ())})
+    if found != content:
       with writing(self.output_dir):
         file.parent.mkdir(parents=True, exist_ok=True)
         whole_files.write_json(file, content)
-    _check_same(self.output_dir, _read_json(file), content)
 
   def _wants(self, cell):
     settings = _settings(cell)
@@ -178,7 +181,10 @@ def plan(
 
 
 def read(folder: str | os.PathLike) -> Plan | None:
-  """The plan of an output folder, not narrowed, with the paper's seeds; None if none.
+  """The plan of an output folder, not narrowed, with all seeds ever asked for.
+
+  Returns:
+    None if the folder has none.
 
   Raises:
     OutputError: plan.json is damaged or of another version.
@@ -188,7 +194,8 @@ def read(folder: str | os.PathLike) -> Plan | None:
     return None
   _check_same(folder, found, {"version": tff_defenses.__version__})
   try:
-    return plan(**{name: found[name] for name in _KEPT}, output_dir=os.fspath(folder))
+    settings = {name: found[name] for name in (*_KEPT, "seeds")}
+    return plan(**settings, output_dir=os.fspath(folder))
   except (KeyError, TypeError, ValueError) as error:
     raise OutputError(
       f"`output_dir` {folder} must hold a sound plan.json, got: {error}. Choose "
@@ -203,7 +210,13 @@ def scaled(config: ExperimentConfig, scale: float) -> ExperimentConfig:
   square root, T' = max(3, round(T sqrt(r))), at most T, and the training images the
   rest: N' = s E T N / (E' T'), at most N, at least 20 a client, or two batches where
   clients drop an incomplete one. Test images: sqrt(s) of them, at least 500. Rounds of
-  the warm start shrink as T does; scorings come so close that there are five.
+  the warm start shrink as T does; scorings come so close that there are five. A
+  client's incomplete last batch is trained on, where the paper drops it: small clients
+  have no other.
+
+  Not scaled: the auxiliary and root images, and what an attack holds or does by itself
+  (the images of semantic and edge-case attackers, `mal_epochs`), so that at a small
+  scale these attackers train longer than honest clients.
 
   FLARE on Fashion-MNIST at s = 0.1: E = 5 -> 2, r = 0.25, T = 20 -> 10, N = 30,000.
 
@@ -229,6 +242,7 @@ def scaled(config: ExperimentConfig, scale: float) -> ExperimentConfig:
     local_epochs=epochs,
     rounds=rounds,
     warmup_rounds=math.ceil(config.warmup_rounds * min(1, left)),
+    drop_remainder=False,
     max_train_images=min(images, fewer),
     max_test_images=min(tested, max(_LEAST_TEST_IMAGES, round(tested * scale**0.5))),
     eval_every=min(config.eval_every, max(1, rounds // _LEAST_SCORINGS)),

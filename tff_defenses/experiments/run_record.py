@@ -4,7 +4,7 @@ from typing import Any
 
 import tff_defenses
 from tff_defenses.experiments import threat_model
-from tff_defenses.experiments.config import PLACES, ExperimentConfig
+from tff_defenses.experiments.config import ExperimentConfig
 
 
 def describe(config: ExperimentConfig) -> dict[str, Any]:
@@ -12,13 +12,10 @@ def describe(config: ExperimentConfig) -> dict[str, Any]:
 
   Places are left out: the same run has the same files wherever it is made.
   """
-  settings = config.to_dict()
-  for name in PLACES:
-    del settings[name]
   return {
     "version": tff_defenses.__version__,
     "config_hash": config.hash(),
-    **settings,
+    **config.settings(),
     "reduced": config.is_reduced,
     "threat_model": threat_model.record(config),
   }

@@ -151,14 +151,13 @@ def build(plan: "Plan") -> Scorecard:
   by_key = collections.defaultdict(list)
   for run in runs:
     by_key[run.key].append(run)
-  scores, used, reduced = [], set(), plan.scale != 1
+  scores, reduced = [], plan.scale != 1
+  known = {_key_of(plan, cell) for cell in plan.table.cells}
   for cell in plan.cells:
     config = plan.config_of(cell, plan.seeds[0]).to_dict()
-    key = run_values.settings_key(config)
-    used.add(key)
-    found = by_key.get(key, [])
+    found = by_key.get(run_values.settings_key(config), [])
     scores.append(score(cell, config, found, wanted=plan.seeds, is_reduced=reduced))
-  faults += version_faults(runs) + _foreign([r for r in runs if r.key not in used])
+  faults += version_faults(runs) + _foreign([r for r in runs if r.key not in known])
   return Scorecard(plan, tuple(scores), tuple(runs), tuple(faults))
 
 
@@ -278,6 +277,10 @@ def _details(draft, open_runs, silent):
 def _sentence(text):
   text = " ".join(str(text).split())
   return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _key_of(plan, cell):
+  return run_values.settings_key(plan.config_of(cell, plan.seeds[0]).to_dict())
 
 
 def _foreign(runs):

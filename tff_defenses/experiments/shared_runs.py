@@ -2,22 +2,25 @@
 
 Tables and figures of a paper often read the same runs (FL-PLAS Tables 4 and 5 are the
 BA and the MA of one federation). A run's folder is named by the hash of its config, and
-the same config gives the same files, so a copy is as good as a repetition.
+the same config gives the same files, so a copy is as good as a repetition; timing.csv
+alone tells of another time, and perhaps of another machine.
 """
 
+import contextlib
 import json
 import logging
-import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Sequence
 
 import tff_defenses
+from tff_defenses.experiments import claims, whole_files
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.errors import writing
 
-_NOT_COPIED = shutil.ignore_patterns("checkpoint", ".claim", "tensorboard")
+_NOT_COPIED = shutil.ignore_patterns(
+  *("checkpoint", "tensorboard", "figures"), ".*", "*.partial", "summary.json"
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -38,7 +41,8 @@ def adopt(configs: Sequence[ExperimentConfig]) -> int:
   found = [config for config in configs if _adopt(config)]
   if found:
     _logger.warning(
-      "%d of %d runs were found finished in neighbouring folders and are taken over.",
+      "%d of %d runs were found finished in neighbouring folders and are taken over, "
+      "with the seconds measured there.",
       len(found),
       len(configs),
     )
@@ -69,13 +73,18 @@ def _is_same(folder, config) -> bool:
 
 
 def _copy(source, target) -> None:
-  """The whole folder or none of it."""
-  with writing(target.parent):
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = tempfile.mkdtemp(prefix=".adopted_", dir=target.parent)
-    try:
-      shutil.copytree(source, aside, ignore=_NOT_COPIED, dirs_exist_ok=True)
-      if not target.exists():  # another process may have begun meanwhile
-        os.replace(aside, target)
-    finally:
-      shutil.rmtree(aside, ignore_errors=True)
+  """Copies the files, the mark of a complete run last."""
+  with contextlib.suppress(claims.ClaimedError), claims.claim(target):
+    with writing(target):
+      shutil.copytree(source, target, ignore=_NOT_COPIED, dirs_exist_ok=True)
+      mark = (source / "summary.json").read_bytes()
+      whole_files.write_bytes(target / "summary.json", mark)
+
+
+def is_finished_elsewhere(config: ExperimentConfig) -> bool:
+  """Whether `adopt` would take a run over."""
+  target = pathlib.Path(config.output_dir).expanduser()
+  if target.exists():
+    return False
+  neighbours = target.parent.parent.glob(f"*/{target.name}")
+  return any(_is_same(source, config) for source in neighbours)

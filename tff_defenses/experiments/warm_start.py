@@ -174,7 +174,7 @@ def _alone(path: pathlib.Path):
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      _logger.info("Another process makes the warm start %s; waiting.", path)
+      _logger.warning("Another process makes the warm start %s; waiting.", path)
       fcntl.flock(lock, fcntl.LOCK_EX)
     yield
 

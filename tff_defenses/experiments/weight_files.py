@@ -5,7 +5,6 @@ The names are "layer/kind", for example "conv1/kernel"; `names_of` lists a model
 
 import os
 import pathlib
-import uuid
 import zipfile
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from models import split
+from tff_defenses.experiments import whole_files
 from tff_defenses.experiments.errors import DataError
 
 
@@ -57,12 +57,8 @@ def save(
       "the model."
     )
   path.parent.mkdir(parents=True, exist_ok=True)
-  aside = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.npz")
-  try:
-    np.savez(aside, **named, **more)
-    aside.replace(path)
-  finally:
-    aside.unlink(missing_ok=True)
+  with whole_files.replacing(path) as file:
+    np.savez(file, **named, **more)
 
 
 def load(

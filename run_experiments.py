@@ -215,7 +215,8 @@ def _refuse_without_reproduce():
 def _run(configs, plan=None) -> int:
   if FLAGS.dry_run:
     print("\n".join(config.output_dir for config in configs), flush=True)
-    print("\n" + commands.hours(configs, _runtime, FLAGS.jobs))
+    adopts = plan is not None and FLAGS.resume
+    print("\n" + commands.hours(configs, _runtime, adopts=adopts, jobs=FLAGS.jobs))
     return 0
   text, ok = commands.run(
     configs,

@@ -29,7 +29,9 @@ def hours(data_dir: str, runtime) -> pd.DataFrame:
       for name in papers.names()
     ]
     configs = [(plan.name, config) for plan in plans for config in plan.configs()]
-    frame = calibration.estimate([config for _, config in configs], runtime)
+    frame = calibration.estimate(
+      [config for _, config in configs], runtime, adopts=False
+    )
   frame["table"] = [name for name, _ in configs]
   found = frame.groupby("table", sort=False)["hours"].agg(["size", "count", "sum"])
   found.columns = ["runs", "estimated", "hours"]

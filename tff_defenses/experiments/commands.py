@@ -62,13 +62,23 @@ def run(
 
 
 def hours(
-  configs: Sequence[ExperimentConfig], make_runtime: Callable, jobs: int = 1
+  configs: Sequence[ExperimentConfig],
+  make_runtime: Callable,
+  *,
+  adopts: bool = False,
+  jobs: int = 1,
 ) -> str:
-  """The hours that the runs would take, after a short calibration."""
+  """The hours that the runs would take, after a short calibration.
+
+  Args:
+    configs, make_runtime, jobs: See `run`.
+    adopts: Whether runs that neighbouring folders have finished would be taken over.
+  """
   from tff_defenses.experiments import calibration
 
   with make_runtime() as running:
-    return calibration.text(calibration.estimate(configs, running), jobs)
+    frame = calibration.estimate(configs, running, adopts=adopts)
+  return calibration.text(frame, jobs)
 
 
 def report(folder: str, plan=None) -> str:

@@ -51,12 +51,6 @@ def test_scaled_work_is_about_the_share_asked_for(scale):
   assert small.rounds <= full.rounds and small.local_epochs <= full.local_epochs
 
 
-def test_reduced_clients_train_on_their_last_batch_too():
-  config = ExperimentConfig(drop_remainder=True)
-  assert not reproduction.scaled(config, 0.1).drop_remainder
-  assert reproduction.scaled(config, 1).drop_remainder
-
-
 def test_scale_one_changes_nothing():
   config = preset("fl_plas_cifar10")
   assert reproduction.scaled(config, 1.0) is config

@@ -1,4 +1,4 @@
-"""The README's tables of defenses and attacks, written from the registries.
+"""The README's tables: defenses, attacks, and the published results.
 
     uv run python -m tff_defenses.experiments.readme_tables README.md
 
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import attacks
 from tff_defenses import aggregators
+from tff_defenses.experiments import results_section
 
 _NEEDS = {
   "auxiliary_data": "10 trusted images",
@@ -63,7 +64,11 @@ def attack_table() -> str:
   )
 
 
-TABLES = {"defenses": defenses, "attacks": attack_table}
+TABLES = {
+  "defenses": defenses,
+  "attacks": attack_table,
+  "results": results_section.section,
+}
 
 
 def filled(text: str) -> str:

@@ -16,7 +16,7 @@ def render(document: Document) -> str:
     if isinstance(block, Lines):
       parts.append("\n".join(f"- {escaped(item)}" for item in block.items))
     else:
-      parts.append(_table(block))
+      parts.append(table_of(block))
       below = f"{block.legend} {block.marks}".strip()
       parts += [escaped(below)] if below else []
   return "\n\n".join(parts) + "\n"
@@ -31,7 +31,8 @@ def escaped(text: str) -> str:
   return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
 
 
-def _table(table: Table):
+def table_of(table: Table) -> str:
+  """A table of a report as Markdown."""
   rule = [":--" if i < table.labels else "--:" for i in range(len(table.header))]
   rows = [[escaped(str(entry)) for entry in row] for row in (table.header, *table.rows)]
   lines = [rows[0], rule, *rows[1:]]

@@ -49,7 +49,7 @@ def of_scorecard(card: scorecard.Scorecard) -> Document:
   listed, notes = _long_list(card.scores)
   blocks = (
     _lines("Problems", card.faults),
-    _as_printed(card),
+    as_printed(card),
     _tests(f"Against {table.paper}", tests),
     listed,
     _lines("Notes", [f"[{i}] {note}" for i, note in enumerate(notes, start=1)]),
@@ -131,7 +131,7 @@ def _counts(card, scores):
   return ", ".join(f"{n} {card.word(kind)}" for kind, n in found.items()) or "none"
 
 
-def _as_printed(card):
+def as_printed(card):
   """The paper's rows and columns, "paper | ours" in each."""
   places = collections.Counter((s.cell.row, s.cell.column) for s in card.scores)
   several = max(places.values(), default=0) > 1

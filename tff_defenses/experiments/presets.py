@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 FLARE_FMNIST = {
-  # Fashion-MNIST as in FLARE sec. 6.1 and 7.1; about 1 h a run.
+  # Fashion-MNIST as in FLARE sec. 6.1 and 7.1; about 5 h a run.
   "dataset": "fashion_mnist",
   "model": "fmnist_cnn",  # Table 6
   "attack": "krum_backdoor",  # sec. 7.1, Eq. 7

@@ -1,11 +1,15 @@
 """Fixtures of all tests. No test imports TFF before this file has set its logging."""
 
 import os
+import signal
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # before TensorFlow is imported anywhere
 
 import numpy as np
 import pytest
+
+# A background job ignores Ctrl-C, and so would all processes that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

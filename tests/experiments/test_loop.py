@@ -22,9 +22,8 @@ from tff_defenses.experiments import (
   trainers,
   training_attacks,
 )
-from tff_defenses.experiments.config import ConfigError
+from tff_defenses.experiments.config import PLACES, ConfigError
 from tff_defenses.experiments.errors import OutputError
-from tff_defenses.experiments.run_record import PLACES
 
 BACKDOOR_KEYS = ("backdoor_accuracy", "backdoor_accuracy_nontarget")
 TARGET_KEYS = (

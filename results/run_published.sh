@@ -19,7 +19,7 @@ reproduce() {  # table, output folder's name, further flags
   uv run python -m tff_defenses.experiments.publish "$folder" </dev/null
 }
 
-# FL-PLAS Tables 4(a) and 5(a), MNIST: 25 minutes; Table 5 takes over Table 4's runs.
+# FL-PLAS Tables 4(a) and 5(a), MNIST: half an hour; Table 5 takes over Table 4's runs.
 reproduce fl_plas:table4 fl_plas-table4-scale0.05 --dataset=mnist --scale=0.05
 reproduce fl_plas:table5 fl_plas-table5-scale0.05 --dataset=mnist --scale=0.05
 # FLARE Table 3, Fashion-MNIST: 2 minutes a run.

@@ -150,14 +150,27 @@ def test_unknown_names_raise_with_those_of_the_table():
 
 def test_variants_are_run_on_request():
   columns = {c.column for c in plan("flare:table4").cells}
-  more = {c.column for c in plan("flare:table4", variants=True).cells}
+  more = {c.column for c in plan("flare:table4", variants=["all"]).cells}
   assert "Krum, authors' code" not in columns and columns < more
   assert {"Krum, authors' code", "FLTrust, absolute cosine"} <= more
   published = [
     plan("fl_plas:table4", variants=wanted, seeds=[0]).configs()
-    for wanted in (False, True)
+    for wanted in ([], ["Split AS"])
   ]
   assert [any(c.as_published for c in found) for found in published] == [False, True]
+
+
+def test_one_variant_is_chosen_by_part_of_its_name():
+  made = plan("fl_plas:table4", variants=["split", "ROOT"])
+  assert set(made.variants) == {"split as published", "FLTrust, 2 root epochs"}
+  assert {c.variant for c in made.cells} == {None, *made.variants}
+
+
+def test_unknown_variant_raises_with_those_of_the_table():
+  with pytest.raises(ConfigError, match=r"got 'slpit'. It has: .*split as published;"):
+    plan("fl_plas:table4", variants=["root", "slpit"])
+  with pytest.raises(ConfigError, match="It has: none"):
+    plan("flare:fig1", variants=["split"])
 
 
 def test_from_scratch_leaves_out_the_warm_start():
@@ -177,7 +190,7 @@ def test_run_without_attack_has_nobody_malicious_and_no_settings_of_one():
 
 
 def test_settings_of_the_presets_attack_are_joined_or_left():
-  made = plan("fl_plas:table4", variants=True)
+  made = plan("fl_plas:table4", variants=["text"])
   row = "(a) Trigger attack, MNIST, BA [trigger of the text]"
   config = made.config_of(cell_of(made, row, "FedAvg"), 0)
   expected = {"pattern": "flplas_mnist_paper", "fraction": 0.3}
@@ -206,7 +219,7 @@ def test_plan_is_kept_without_its_narrowing_and_read_again(tmp_path):
     "name": "flare:table3",
     "scale": 0.1,
     "from_scratch": False,
-    "variants": False,
+    "variants": [],
     "seeds": [9],
   }
   assert os.listdir(folder) == ["plan.json"]
@@ -214,11 +227,13 @@ def test_plan_is_kept_without_its_narrowing_and_read_again(tmp_path):
   assert found == plan("flare:table3", scale=0.1, seeds=[9], output_dir=folder)
 
 
-def test_plan_remembers_all_seeds_ever_asked_for(tmp_path):
-  folder = str(tmp_path / "out")
-  for seeds in ([4], [1, 2]):
-    plan("fl_plas:table4", scale=0.1, seeds=seeds, output_dir=folder).save()
-  assert reproduction.read(folder).seeds == (1, 2, 4)
+def test_plan_remembers_all_seeds_and_variants_ever_asked_for(tmp_path):
+  settings = {"scale": 0.1, "output_dir": str(tmp_path / "out")}
+  for seeds, variants in (([4], ["split"]), ([1, 2], ["root"]), ([1], [])):
+    plan("fl_plas:table4", seeds=seeds, variants=variants, **settings).save()
+  found = reproduction.read(settings["output_dir"])
+  assert found.seeds == (1, 2, 4)
+  assert set(found.variants) == {"split as published", "FLTrust, 2 root epochs"}
 
 
 @pytest.mark.parametrize(
@@ -227,7 +242,6 @@ def test_plan_remembers_all_seeds_ever_asked_for(tmp_path):
     ({"name": "flare:table2"}, "name"),
     ({"scale": 0.5}, "scale"),
     ({"from_scratch": True}, "from_scratch"),
-    ({"variants": True}, "variants"),
   ],
 )
 def test_folder_of_another_plan_is_refused_by_name(tmp_path, changes, field):

@@ -60,7 +60,7 @@ class Cell:
     settings: Replace the preset's.
     bound: "above" or "below": the text says that the value lies there, within `band`
       of `reported`; None: the number itself is printed.
-    variant: Run only on request.
+    variant: Its reading's name, if it is run only on request.
     reading_of: The printed row or column that this one reads in another way.
   """
 
@@ -76,7 +76,7 @@ class Cell:
   preset: str
   settings: Mapping[str, Any]
   bound: str | None = None
-  variant: bool = False
+  variant: str | None = None
   reading_of: str | None = None
 
   def holds(self, value: float) -> bool | None:
@@ -123,6 +123,15 @@ class PaperTable:
   deviations: tuple[str, ...]
   cells: tuple[Cell, ...]
   x: str | None
+
+  @property
+  def variants(self) -> dict[str, str]:
+    """Readings that are run on request only: name -> what it changes."""
+    found: dict[str, str] = {}
+    for cell in self.cells:
+      if cell.variant is not None:
+        found.setdefault(cell.variant, cell.note)
+    return found
 
 
 def names() -> list[str]:
@@ -185,7 +194,7 @@ def _with_readings(rows) -> Iterator[dict]:
         "label": f"{row['label']} [{reading['label']}]",
         "settings": _merged(row.get("settings", {}), reading["settings"]),
         "note": reading.get("note", row.get("note", "")),
-        "variant": True,
+        "variant": reading["label"],
         "reading_of": row["label"],
       }
 
@@ -215,7 +224,7 @@ def _cells(content, row) -> Iterator[Cell]:
       preset=row["preset"],
       settings=_merged(row.get("settings", {}), settings),
       bound=bound,
-      variant=row.get("variant", False) or column.get("variant", False),
+      variant=row.get("variant") or (name if column.get("variant") else None),
       reading_of=row.get("reading_of", column.get("reading_of")),
     )
 

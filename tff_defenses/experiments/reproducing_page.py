@@ -32,9 +32,10 @@ uv run run_experiments.py --report=results/flare-table3-scale0.05               
 
 `--scale=s` does about s times the work: epochs are divided by the cube root of 1/s, the
 rounds and the training images share the rest; every number of such a run is marked as
-reduced and none counts as reproduced. `--variants` adds columns for other readings of
-the papers. FL-PLAS's runs start from a model of clean federated averaging
-(`--from_scratch`: from random weights), since the authors' checkpoints are not public.
+reduced and none counts as reproduced. `--variants=all` adds other readings of the
+papers, `--variants="split as published"` one of them, by any part of its name.
+FL-PLAS's runs start from a model of clean federated averaging (`--from_scratch`: from
+random weights), since the authors' checkpoints are not public.
 
 Hours are for all seeds at full scale on two cores, one process, estimated by
 `benchmarks/full_scale_hours.py` from short runs; "-": the data were not at hand.
@@ -103,6 +104,8 @@ def _section(table) -> str:
   lines += _list("Not stated in the paper", table.unstated)
   lines += _list("What we do differently", table.deviations)
   lines += _list("Not comparable", dict.fromkeys(_apart(table)))
+  other = (f"`{name}`: {note}" for name, note in table.variants.items())
+  lines += _list("Other readings, by `--variants`", other)
   return "\n".join(lines)
 
 

@@ -17,7 +17,8 @@ from tff_defenses.experiments import names, papers, presets, whole_files
 from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
 from tff_defenses.experiments.errors import OutputError, writing
 
-_KEPT = ("name", "scale", "from_scratch", "variants")
+_FIXED = ("name", "scale", "from_scratch")
+_GROWING = ("variants", "seeds")  # a folder holds all that were ever asked for
 _SIZES = {  # training and test images
   "mnist5k": (4_000, 1_000),
   "mnist": (60_000, 10_000),
@@ -40,7 +41,7 @@ class Plan:
     seeds: One run a cell and seed.
     datasets, defenses: Only cells with these; None: all.
     from_scratch: Start FL-PLAS's runs from random weights.
-    variants: Also what is run on request only.
+    variants: Names of the readings that are run as well; see `PaperTable.variants`.
     data_dir, cache_dir: Go into every config.
     output_dir: Holds plan.json and a folder a run.
   """
@@ -51,7 +52,7 @@ class Plan:
   datasets: tuple[str, ...] | None
   defenses: tuple[str, ...] | None
   from_scratch: bool
-  variants: bool
+  variants: tuple[str, ...]
   data_dir: str | None
   cache_dir: str | None
   output_dir: str
@@ -103,12 +104,13 @@ class Plan:
       OutputError: the folder holds another plan, or cannot be written.
     """
     file = pathlib.Path(self.output_dir).expanduser() / "plan.json"
-    content = {name: getattr(self, name) for name in _KEPT}
+    content = {name: getattr(self, name) for name in _FIXED}
     content = {"version": tff_defenses.__version__, **content}
     found = _read_json(file)
     if found is not None:
       _check_same(self.output_dir, found, content)
-    content["seeds"] = sorted({*self.seeds, *(found or {}).get("seeds", ())})
+    for name in _GROWING:
+      content[name] = sorted({*getattr(self, name), *(found or {}).get(name, ())})
     if found != content:
       with writing(self.output_dir):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +119,7 @@ class Plan:
   def _wants(self, cell):
     settings = _settings(cell)
     return (
-      (self.variants or not cell.variant)
+      (cell.variant is None or cell.variant in self.variants)
       and (self.datasets is None or settings["dataset"] in self.datasets)
       and (self.defenses is None or settings["defense"] in self.defenses)
     )
@@ -131,7 +133,7 @@ def plan(
   datasets: Sequence[str] | None = None,
   defenses: Sequence[str] | None = None,
   from_scratch: bool = False,
-  variants: bool = False,
+  variants: Sequence[str] = (),
   data_dir: str | None = None,
   cache_dir: str | None = None,
   output_dir: str | None = None,
@@ -144,7 +146,8 @@ def plan(
     seeds: None: 0, 1, ..., as many as the paper's runs.
     datasets, defenses: Keys of the registries; None or "all" among them: all. A defense
       stands for all its columns.
-    from_scratch, variants, data_dir, cache_dir: See `Plan`.
+    from_scratch, data_dir, cache_dir: See `Plan`.
+    variants: Parts of their names, in any case; "all" stands for every one.
     output_dir: None: a folder below `results` that names table and scale.
 
   Raises:
@@ -167,7 +170,7 @@ def plan(
     datasets=_narrowed(table, "dataset", datasets),
     defenses=_narrowed(table, "defense", defenses),
     from_scratch=from_scratch,
-    variants=variants,
+    variants=_chosen_variants(table, variants),
     data_dir=data_dir,
     cache_dir=cache_dir,
     output_dir=output_dir,
@@ -194,7 +197,7 @@ def read(folder: str | os.PathLike) -> Plan | None:
     return None
   _check_same(folder, found, {"version": tff_defenses.__version__})
   try:
-    settings = {name: found[name] for name in (*_KEPT, "seeds")}
+    settings = {name: found[name] for name in (*_FIXED, *_GROWING)}
     return plan(**settings, output_dir=os.fspath(folder))
   except (KeyError, TypeError, ValueError) as error:
     raise OutputError(
@@ -277,6 +280,22 @@ def _narrowed(table, field, wanted):
     except ValueError as error:
       raise ConfigError(str(error)) from error
   return tuple(dict.fromkeys(wanted))
+
+
+def _chosen_variants(table, wanted):
+  """The names of the table's variants that hold one of the parts asked for."""
+  if "all" in wanted:
+    return tuple(table.variants)
+  for part in wanted:
+    if not any(part.lower() in name.lower() for name in table.variants):
+      known = "; ".join(table.variants) or "none"
+      raise ConfigError(
+        f"plan: {table.name}: `variants` must each be part of the name of one of its "
+        f"other readings, got {part!r}. It has: {known}."
+      )
+  return tuple(
+    name for name in table.variants if any(p.lower() in name.lower() for p in wanted)
+  )
 
 
 def _check_scale(scale):

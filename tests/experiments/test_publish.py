@@ -37,9 +37,18 @@ def test_what_a_reader_needs_is_copied_and_reports_alike(source, tmp_path):
   assert report.text(target) == report.text(source)
 
 
-def test_a_folder_without_a_plan_is_refused(tmp_path):
-  with pytest.raises(OutputError, match=r"must hold plan\.json"):
+def test_a_folder_without_runs_is_refused(tmp_path):
+  with pytest.raises(OutputError, match="must hold runs"):
     publish.publish(tmp_path, tmp_path / "published")
+  assert not (tmp_path / "published").exists()
+
+
+def test_a_grid_is_published_but_is_no_papers_table(source, tmp_path):
+  (source / "plan.json").unlink()
+  publish.publish(source, tmp_path / "published" / source.name)
+  names = {path.name for path in (tmp_path / "published").rglob("*")}
+  assert {"scorecard.md", "config.json", "summary.json"} <= names
+  assert results_section.section(tmp_path / "published") == "Nothing is published yet."
 
 
 def test_readme_counts_reduced_cells_apart_and_shows_what_was_run(source, tmp_path):

@@ -2,7 +2,7 @@
 
     uv run python -m tff_defenses.experiments.publish results/flare-table3-scale0.02
 
-puts plan, configs, rows a round, summaries, scorecard and the paper's figures into
+puts plan, configs, rows a round, summaries, scorecard and figures of the paper into
 `results/published/<folder's name>`; checkpoints, arrays and rows a client stay behind.
 `--report` works on the copy as on the original.
 """
@@ -11,8 +11,8 @@ import pathlib
 import shutil
 import sys
 
-from tff_defenses.experiments import commands, reproduction
-from tff_defenses.experiments.errors import OutputError, writing
+from tff_defenses.experiments import commands
+from tff_defenses.experiments.errors import writing
 
 PUBLISHED = pathlib.Path("results") / "published"
 _RUN_FILES = ("config.json", "metrics.csv", "timing.csv", "summary.json", "failed.json")
@@ -20,20 +20,15 @@ _CARD_FILES = ("scorecard.csv", "scorecard.md")
 
 
 def publish(folder: pathlib.Path, target: pathlib.Path) -> None:
-  """Copies an output folder of `--reproduce`, whose report is made first.
+  """Copies an output folder, whose report is made first.
 
   Args:
-    folder: Holds plan.json.
-    target: Made; what it holds already of the same plan is replaced.
+    folder: Of `--reproduce` or of any runs.
+    target: Made; what it holds already of the same runs is replaced.
 
   Raises:
-    OutputError: the folder has no plan, or a file cannot be read or written.
+    OutputError: the folder holds no run, or a file cannot be read or written.
   """
-  if reproduction.read(folder) is None:
-    raise OutputError(
-      f"publish: `folder` must hold plan.json, got {folder} without it. Give the "
-      "output folder of --reproduce."
-    )
   commands.report(str(folder))
   with writing(target):
     for file in sorted(folder.rglob("*")):

@@ -182,13 +182,13 @@ def _dispatch() -> int:
 
 def _plan(settings):
   """The table or figure that --reproduce names, narrowed by the flags."""
-  extra = sorted(set(settings) - {"dataset", "defense", "seed"})
+  extra = sorted(set(settings) - {"dataset", "defense", "attack", "seed"})
   if FLAGS.preset is not None:
     extra = ["preset", *extra]
   if extra:
     raise ValueError(
       f"--reproduce takes its settings from the table, got --{extra[0]} as well. "
-      "Narrow it by --dataset, --defense and --seeds, or shrink it by --scale."
+      "Narrow it by --dataset, --defense, --attack, --seeds; shrink it by --scale."
     )
   return experiments.plan(
     FLAGS.reproduce,
@@ -196,6 +196,7 @@ def _plan(settings):
     seeds=settings.get("seed"),
     datasets=settings.get("dataset"),
     defenses=settings.get("defense"),
+    attacks=settings.get("attack"),
     from_scratch=FLAGS.from_scratch,
     variants=FLAGS.variants,
     **{name: getattr(FLAGS, name) for name in _PLACES},

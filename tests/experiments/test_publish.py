@@ -61,5 +61,15 @@ def test_readme_counts_reduced_cells_apart_and_shows_what_was_run(source, tmp_pa
   assert "fMNIST" in text and "CIFAR-10" not in text  # nothing was run there
 
 
+def test_readme_gives_the_command_and_the_counts(source, tmp_path):
+  publish.publish(source, tmp_path / "published" / source.name)
+  text = results_section.section(tmp_path / "published")
+  assert (
+    "`uv run run_experiments.py --reproduce=flare:table2 --scale=0.1 "
+    "--dataset=fashion_mnist --defense=fedavg,krum --attack=none --seeds=0 "
+  ) in text
+  assert "in the 1 scorecard so far: " in results_section.counts(tmp_path / "published")
+
+
 def test_nothing_published_is_said(tmp_path):
   assert results_section.section(tmp_path) == "Nothing is published yet."

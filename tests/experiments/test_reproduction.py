@@ -1,4 +1,4 @@
-"""From a paper's table to runs: scale, narrowing, shared runs, folders."""
+"""From a paper's table to runs: narrowing, shared runs, folders."""
 
 import dataclasses
 import json
@@ -8,74 +8,16 @@ import pytest
 
 import tff_defenses
 from tff_defenses.experiments import reproduction
-from tff_defenses.experiments.config import ConfigError, ExperimentConfig
+from tff_defenses.experiments.config import ConfigError
 from tff_defenses.experiments.errors import OutputError
 from tff_defenses.experiments.presets import PRESETS
 
 plan = reproduction.plan
 
 
-def preset(name, **settings):
-  return ExperimentConfig(**{**PRESETS[name], **settings})
-
-
 def cell_of(made, row, column):
   (found,) = (c for c in made.cells if (c.row, c.column) == (row, column))
   return found
-
-
-def test_scale_shares_the_work_between_epochs_rounds_and_images():
-  # s = 0.1: E' = round(5 * 0.464) = 2; r = 0.1 * 5 / 2 = 0.25; T' = 20 * 0.5 = 10;
-  # N' = 0.1 * 5 * 20 * 60,000 / (2 * 10) = 30,000; tests: 10,000 * 0.316 = 3,162.
-  small = reproduction.scaled(preset("flare_fashion_mnist"), 0.1)
-  found = small.local_epochs, small.rounds, small.max_train_images
-  assert found == (2, 10, 30_000) and small.max_test_images == 3_162
-  assert small.is_reduced and small.eval_every == 1
-
-
-def test_scale_of_one_epoch_goes_to_rounds_images_and_warm_start():
-  # s = 0.04: E' = 1; r = 0.04; T' = 200 * 0.2 = 40; warm start 20 * 0.2 = 4;
-  # N' = 0.04 * 200 * 60,000 / 40 = 12,000. A scoring every 10 rounds would leave 4.
-  small = reproduction.scaled(preset("fl_plas_mnist"), 0.04)
-  assert (small.local_epochs, small.rounds, small.warmup_rounds) == (1, 40, 4)
-  assert (small.max_train_images, small.max_test_images) == (12_000, 2_000)
-  assert small.eval_every == 8
-
-
-@pytest.mark.parametrize("scale", [0.9, 0.5, 0.2, 0.1, 0.05])
-def test_scaled_work_is_about_the_share_asked_for(scale):
-  full = preset("flare_cifar10")
-  small = reproduction.scaled(full, scale)
-  done = small.local_epochs * small.rounds * small.max_train_images
-  assert done / (5 * 20 * 50_000) == pytest.approx(scale, rel=0.01)
-  assert small.rounds <= full.rounds and small.local_epochs <= full.local_epochs
-
-
-def test_scale_one_changes_nothing():
-  config = preset("fl_plas_cifar10")
-  assert reproduction.scaled(config, 1.0) is config
-
-
-def test_tiny_scale_leaves_a_run_that_can_be_made():
-  # 3 rounds at least; 20 images a client; two batches where an incomplete is dropped.
-  flare = reproduction.scaled(preset("flare_fashion_mnist"), 1e-6)
-  assert (flare.rounds, flare.local_epochs, flare.max_train_images) == (3, 1, 200)
-  assert flare.max_test_images == 500
-  plas = reproduction.scaled(preset("fl_plas_mnist"), 1e-6)
-  assert (plas.max_train_images, plas.warmup_rounds) == (6_400, 1)
-  assert plas.eval_every == 1
-
-
-def test_scale_takes_more_images_where_rounds_cannot_fall_below_three():
-  # T = 3 stays, so all of s falls on the images: 0.1 * 3 * 4,000 / 3 = 400.
-  config = ExperimentConfig(rounds=3, local_epochs=1, num_clients=10)
-  assert reproduction.scaled(config, 0.1).max_train_images == 400
-
-
-def test_scale_respects_images_left_out_already():
-  config = ExperimentConfig(max_train_images=1_000, max_test_images=300)
-  small = reproduction.scaled(config, 0.5)
-  assert small.max_train_images <= 1_000 and small.max_test_images == 300
 
 
 @pytest.mark.parametrize("scale", [0, -0.1, 1.5, float("nan"), True, "0.1"])
@@ -144,8 +86,17 @@ def test_unknown_names_raise_with_those_of_the_table():
     plan("flare:table5", datasets=["cifar10"])
   with pytest.raises(ValueError, match="Did you mean `flare:table3`"):
     plan("flare:table33")
+  with pytest.raises(ConfigError, match="`attack` .*Did you mean `fang_krum`"):
+    plan("flare:table4", attacks=["fangkrum"])
   with pytest.raises(ConfigError, match="`defense` must hold"):
     plan("flare:table3", defenses=[])
+
+
+def test_a_table_is_narrowed_to_attacks():
+  made = plan("flare:table3", attacks=["none", "krum_backdoor"], seeds=[0])
+  assert {c.attack for c in made.configs()} == {"none", "krum_backdoor"}
+  with pytest.raises(ConfigError, match="none with all"):
+    plan("flare:table3", attacks=["none"], defenses=["krum"])
 
 
 def test_variants_are_run_on_request():

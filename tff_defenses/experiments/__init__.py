@@ -5,7 +5,8 @@ Where to look, from the command line down:
 
   commands  what `run_experiments.py` does; listing, quickstart
   settings  config (config_checks), presets, grid_settings: preset and flags -> configs
-  papers    papers (paper_checks, paper_numbers/*.json), reproduction: table -> configs
+  papers    papers (paper_checks, paper_numbers/*.json), reproduction (scaling): table
+            -> configs
   data      datasets (dataset_specs, raw_files, tfds_files), held_out, partition, shards
             (shard_reader), federation: the clients of one experiment
   attacks   data_attacks, training_attacks, update_attacks, threat_model

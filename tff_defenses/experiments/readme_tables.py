@@ -67,6 +67,7 @@ def attack_table() -> str:
 TABLES = {
   "defenses": defenses,
   "attacks": attack_table,
+  "counts": results_section.counts,
   "results": results_section.section,
 }
 

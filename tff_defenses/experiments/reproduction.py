@@ -1,34 +1,22 @@
 """A paper's table as runs: which cells, with which settings, in which folder.
 
 References: FLARE Sec. 6.1, 7; FL-PLAS Sec. 6, 7. Numbers and settings: `papers`.
-Symbols: s scale, E local epochs, T rounds, N training images.
 """
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import tff_defenses
-from tff_defenses.experiments import names, papers, presets, whole_files
+from tff_defenses.experiments import names, papers, presets, scaling, whole_files
 from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
 from tff_defenses.experiments.errors import OutputError, writing
 
 _FIXED = ("name", "scale", "from_scratch")
 _GROWING = ("variants", "seeds")  # a folder holds all that were ever asked for
-_SIZES = {  # training and test images
-  "mnist5k": (4_000, 1_000),
-  "mnist": (60_000, 10_000),
-  "fashion_mnist": (60_000, 10_000),
-  "cifar10": (50_000, 10_000),
-  "cifar100": (50_000, 10_000),
-  "kather": (4_000, 1_000),
-}
-_LEAST_ROUNDS, _LEAST_TEST_IMAGES, _LEAST_A_CLIENT = 3, 500, 20
-_LEAST_SCORINGS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +27,7 @@ class Plan:
     name: Of the table, such as "flare:table3".
     scale: In (0, 1]; 1: as the paper.
     seeds: One run a cell and seed.
-    datasets, defenses: Only cells with these; None: all.
+    datasets, defenses, attacks: Only cells with these; None: all.
     from_scratch: Start FL-PLAS's runs from random weights.
     variants: Names of the readings that are run as well; see `PaperTable.variants`.
     data_dir, cache_dir: Go into every config.
@@ -51,6 +39,7 @@ class Plan:
   seeds: tuple[int, ...]
   datasets: tuple[str, ...] | None
   defenses: tuple[str, ...] | None
+  attacks: tuple[str, ...] | None
   from_scratch: bool
   variants: tuple[str, ...]
   data_dir: str | None
@@ -73,7 +62,8 @@ class Plan:
     if self.from_scratch:
       settings["warmup_rounds"] = 0
     places = {"data_dir": self.data_dir, "cache_dir": self.cache_dir}
-    config = scaled(ExperimentConfig(**settings, seed=seed, **places), self.scale)
+    full = ExperimentConfig(**settings, seed=seed, **places)
+    config = scaling.scaled(full, self.scale)
     name = f"{config.dataset}-{config.defense}-{config.attack}-{config.hash()}"
     folder = os.path.join(self.output_dir, name)
     return dataclasses.replace(config, output_dir=folder)
@@ -122,6 +112,7 @@ class Plan:
       (cell.variant is None or cell.variant in self.variants)
       and (self.datasets is None or settings["dataset"] in self.datasets)
       and (self.defenses is None or settings["defense"] in self.defenses)
+      and (self.attacks is None or settings["attack"] in self.attacks)
     )
 
 
@@ -132,6 +123,7 @@ def plan(
   seeds: Sequence[int] | None = None,
   datasets: Sequence[str] | None = None,
   defenses: Sequence[str] | None = None,
+  attacks: Sequence[str] | None = None,
   from_scratch: bool = False,
   variants: Sequence[str] = (),
   data_dir: str | None = None,
@@ -142,20 +134,20 @@ def plan(
 
   Args:
     name: One of `papers.names()`.
-    scale: See `scaled`.
+    scale: See `scaling.scaled`.
     seeds: None: 0, 1, ..., as many as the paper's runs.
-    datasets, defenses: Keys of the registries; None or "all" among them: all. A defense
-      stands for all its columns.
+    datasets, defenses, attacks: Keys of the registries, and "none"; None or "all" among
+      them: all. A defense stands for all its columns.
     from_scratch, data_dir, cache_dir: See `Plan`.
     variants: Parts of their names, in any case; "all" stands for every one.
     output_dir: None: a folder below `results` that names table and scale.
 
   Raises:
     ValueError: no such table. ConfigError: a number is outside its range, or the table
-      has no cell with a data set or defense.
+      has no cell with a data set, defense or attack.
   """
   table = papers.load(name)
-  _check_scale(scale)
+  scaling.check(scale)
   if seeds is None:
     seeds = range(table.paper_runs or 1)
   elif not seeds:
@@ -169,6 +161,7 @@ def plan(
     seeds=tuple(dict.fromkeys(seeds)),
     datasets=_narrowed(table, "dataset", datasets),
     defenses=_narrowed(table, "defense", defenses),
+    attacks=_narrowed(table, "attack", attacks),
     from_scratch=from_scratch,
     variants=_chosen_variants(table, variants),
     data_dir=data_dir,
@@ -177,8 +170,8 @@ def plan(
   )
   if not made.cells:
     raise ConfigError(
-      f"plan: {name} must have a cell with the data sets and defenses asked for, got "
-      "none with both. Leave one out."
+      f"plan: {name} must have a cell with the data sets, defenses and attacks asked "
+      "for, got none with all. Leave one out."
     )
   return made
 
@@ -206,58 +199,11 @@ def read(folder: str | os.PathLike) -> Plan | None:
     ) from error
 
 
-def scaled(config: ExperimentConfig, scale: float) -> ExperimentConfig:
-  """The same experiment with about s times the work; s = 1 changes nothing.
-
-  E' = max(1, round(E s^(1/3))); of what is then left, r = s E / E', the rounds take the
-  square root, T' = max(3, round(T sqrt(r))), at most T, and the training images the
-  rest: N' = s E T N / (E' T'), at most N, at least 20 a client, or two batches where
-  clients drop an incomplete one. Test images: sqrt(s) of them, at least 500. Rounds of
-  the warm start shrink as T does; scorings come so close that there are five.
-
-  Where the paper's clients drop an incomplete batch, one with less than a batch of
-  images takes no step; of FL-PLAS's Dirichlet split that is nobody at s = 1, about
-  one client in twenty-five at 0.05 (MNIST) and one in five at 0.01.
-
-  Not scaled: the auxiliary and root images, and what an attack holds or does by itself
-  (the images of semantic and edge-case attackers, `mal_epochs`), so that at a small
-  scale these attackers train longer than honest clients.
-
-  FLARE on Fashion-MNIST at s = 0.1: E = 5 -> 2, r = 0.25, T = 20 -> 10, N = 30,000.
-
-  >>> flare = ExperimentConfig("fashion_mnist", rounds=20, local_epochs=5)
-  >>> small = scaled(flare, 0.1)
-  >>> small.local_epochs, small.rounds, small.max_train_images, small.max_test_images
-  (2, 10, 30000, 3162)
-  """
-  _check_scale(scale)
-  if scale == 1:
-    return config
-  images, tested = _SIZES[config.dataset]
-  images = min(images, config.max_train_images or images)
-  tested = min(tested, config.max_test_images or tested)
-  epochs = max(1, round(config.local_epochs * scale ** (1 / 3)))
-  left = math.sqrt(scale * config.local_epochs / epochs)
-  rounds = min(config.rounds, max(_LEAST_ROUNDS, round(config.rounds * left)))
-  share = scale * config.local_epochs * config.rounds / (epochs * rounds)
-  least = max(_LEAST_A_CLIENT, 2 * config.batch_size * config.drop_remainder)
-  fewer = max(round(images * share), least * config.num_clients)
-  return dataclasses.replace(
-    config,
-    local_epochs=epochs,
-    rounds=rounds,
-    warmup_rounds=math.ceil(config.warmup_rounds * min(1, left)),
-    max_train_images=min(images, fewer),
-    max_test_images=min(tested, max(_LEAST_TEST_IMAGES, round(tested * scale**0.5))),
-    eval_every=min(config.eval_every, max(1, rounds // _LEAST_SCORINGS)),
-  )
-
-
 def _settings(cell) -> dict[str, Any]:
   """The preset's settings, replaced by the cell's."""
   preset = presets.PRESETS[cell.preset]
-  merged = {**preset, **cell.settings}
-  if merged.get("attack", NO_ATTACK) == NO_ATTACK:
+  merged = {"attack": NO_ATTACK, **preset, **cell.settings}
+  if merged["attack"] == NO_ATTACK:
     merged["attack_settings"], merged["malicious_fraction"] = {}, 0.0
   elif merged["attack"] == preset.get("attack"):  # the preset's belong to its attack
     own, given = (s.get("attack_settings", {}) for s in (preset, cell.settings))
@@ -296,14 +242,6 @@ def _chosen_variants(table, wanted):
   return tuple(
     name for name in table.variants if any(p.lower() in name.lower() for p in wanted)
   )
-
-
-def _check_scale(scale):
-  is_number = isinstance(scale, int | float) and not isinstance(scale, bool)
-  if not is_number or not 0 < scale <= 1:
-    raise ConfigError(
-      f"plan: `scale` must be in (0, 1], got {scale!r}. 0.1 is a tenth of the work."
-    )
 
 
 def _check_same(folder, found, content):

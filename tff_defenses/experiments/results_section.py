@@ -23,6 +23,20 @@ def section(folder: pathlib.Path = _FOLDER) -> str:
   return "\n\n".join([_overview(cards), *(_table(card) for card in cards)])
 
 
+def counts(folder: pathlib.Path = _FOLDER) -> str:
+  """One sentence: what became of all printed values of the tables run so far."""
+  cards = [scorecard.build(plan) for plan in _plans(folder)]
+  total = collections.Counter()
+  for card in cards:
+    total.update(_words(card))
+  found = ", ".join(f"{number} {word}" for word, number in total.items())
+  return (
+    f"Printed values in the {len(cards)} scorecard{'s' * (len(cards) != 1)} so far: "
+    f"{found or 'none'}; "
+    "see [Results so far](#results-so-far)."
+  )
+
+
 def _plans(folder):
   """The plans of the published folders, tables in the papers' order."""
   found = [reproduction.read(file.parent) for file in folder.glob("*/plan.json")]
@@ -66,4 +80,26 @@ def _table(card) -> str:
   label = f" {card.label}." if card.label else ""
   legend = f"{table.legend} {table.marks}".strip()
   text = report_markdown.escaped(f"{card.plan.table.title}.{label} {legend}")
-  return f"{title}{text}\n\n{report_markdown.table_of(table)}"
+  repeat = f"Again, or narrowed to a cell: `{_command(card)}`"
+  return f"{title}{text}\n\n{report_markdown.table_of(table)}\n\n{repeat}"
+
+
+def _command(card) -> str:
+  """The command whose runs the rows hold."""
+  plan, run = card.plan, [s for s in card.scores if s.by_seed]
+  parts = _listed(name.split(", ")[-1] for name in plan.variants)  # commas part names
+  flags = {
+    "scale": None if plan.scale == 1 else f"{plan.scale:g}",
+    "dataset": _listed(plan.config_of(s.cell, 0).dataset for s in run),
+    "defense": _listed(plan.config_of(s.cell, 0).defense for s in run),
+    "attack": _listed(plan.config_of(s.cell, 0).attack for s in run),
+    "seeds": _listed(str(seed) for seed in sorted(plan.seeds)),
+    "variants": f'"{parts}"' if parts else None,
+  }
+  given = (f" --{name}={value}" for name, value in flags.items() if value is not None)
+  name = f"uv run run_experiments.py --reproduce={plan.name}{''.join(given)}"
+  return f"{name} --data_dir=~/data"
+
+
+def _listed(names) -> str:
+  return ",".join(dict.fromkeys(names))

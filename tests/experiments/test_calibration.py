@@ -87,13 +87,11 @@ def test_warm_start_is_charged_once_to_the_first_run_that_needs_it(costs, tmp_pa
 
 def test_warm_start_that_is_kept_is_not_charged(costs, tmp_path):
   config = config_of(tmp_path, warmup_rounds=2, pretrain_on_aux=False)
-  fed = federation.build(config)
-  key = warm_start._key(warm_start.clean_config(config), fed)
-  folder = tmp_path / "warm_starts"
-  folder.mkdir()
-  (folder / f"{key}.partial.npz").touch()  # broken off: still to be made
+  file = warm_start.file_of(config, federation.build(config).held_out)
+  file.parent.mkdir()
+  file.with_name(f"{file.stem}.partial.npz").touch()  # broken off: still to be made
   charged = calibration.estimate([config], None)["hours"][0]
-  (folder / f"{key}.npz").touch()
+  file.touch()
   kept = calibration.estimate([config], None)["hours"][0]
   assert 3600 * (charged - kept) == pytest.approx(2 * 63.75)
 

@@ -109,19 +109,16 @@ def test_it_is_the_same_whatever_attack_and_defense(toy, warmed, change, counted
   ],
 )
 def test_another_experiment_has_another_start(toy, change):
-  fed = federation.build(toy())
-  keys = [
-    warm_start._key(warm_start.clean_config(c), fed) for c in (toy(), toy(**change))
-  ]
-  assert keys[0] != keys[1]
+  held = federation.build(toy()).held_out
+  files = [warm_start.file_of(config, held) for config in (toy(), toy(**change))]
+  assert files[0] != files[1]
 
 
 def test_other_images_have_another_start(toy):
   fed = federation.build(toy())
   held = dataclasses.replace(fed.held_out, train_images=255 - fed.held_out.train_images)
-  clean = warm_start.clean_config(toy())
-  other = dataclasses.replace(fed, held_out=held)
-  assert warm_start._key(clean, fed) != warm_start._key(clean, other)
+  files = [warm_start.file_of(toy(), found) for found in (fed.held_out, held)]
+  assert files[0] != files[1]
 
 
 def test_a_broken_off_warm_up_goes_on_from_its_last_round(

@@ -16,7 +16,6 @@ import math
 import pathlib
 import tempfile
 import time
-import types
 from collections.abc import Sequence
 
 import pandas as pd
@@ -153,7 +152,7 @@ def _makes_start(config, starts: set) -> bool:
 
 
 def _is_start_kept(config) -> bool:
-  """Whether the cache holds the warm start; its name says which images it saw."""
+  """Whether the cache holds the warm start."""
   folder = federation.cache_folder(config) / "warm_starts"
   if not any(folder.glob("*.npz")):  # most often; spares reading the data
     return False
@@ -164,9 +163,7 @@ def _is_start_kept(config) -> bool:
     root_per_class=config.root_per_class,
     aux_source=config.aux_source,
   )
-  seen = types.SimpleNamespace(held_out=held)  # all of a federation that is asked for
-  key = warm_start._key(warm_start.clean_config(config), seen)
-  return (folder / f"{key}.npz").exists()
+  return warm_start.file_of(config, held).exists()
 
 
 def _is_personal(config):

@@ -84,7 +84,7 @@ def weights(
   reserves for itself (semantic backdoors) are trained on with their true labels.
   """
   clean = clean_config(config)
-  path = federation.cache_folder(config) / "warm_starts" / f"{_key(clean, fed)}.npz"
+  path = file_of(config, fed.held_out)
   keras_fn = federation.keras_fn(clean)
   with _alone(path):
     found = _read(path, keras_fn)
@@ -95,16 +95,21 @@ def weights(
   return found
 
 
-def _key(clean, fed):
-  """Everything that the result depends on."""
-  held = fed.held_out
+def file_of(config: ExperimentConfig, held) -> pathlib.Path:
+  """Where the cache keeps a run's start; the name says all that it depends on.
+
+  Args:
+    config: Of the run.
+    held: Its images, see `held_out.hold_out`.
+  """
   key = {
-    "config": clean.hash(),
+    "config": clean_config(config).hash(),
     "images": shards.digest(held.train_images),
     "labels": shards.digest(held.train_labels),
     "format": _FORMAT,
   }
-  return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+  name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+  return federation.cache_folder(config) / "warm_starts" / f"{name}.npz"
 
 
 def _read(path, keras_fn):

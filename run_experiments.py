@@ -59,6 +59,7 @@ _INTEGERS = {
   "local_epochs": "passes of a client over its data each round",
   "batch_size": "images a training step",
   "classes_per_client": "for --partition=classes",
+  "min_client_images": "for --partition=dirichlet: of the smallest client",
   "aux_class": "class of the server's auxiliary images (FLARE)",
   "aux_size": "number of auxiliary images (FLARE's m)",
   "root_per_class": "trusted images a class, for FLTrust; no client has them",
@@ -86,7 +87,8 @@ _STRINGS = {
 _BOOLEANS = {
   "pretrain_on_aux": "start from a model trained on the auxiliary images (FLARE 5.2)",
   "as_published": "Dirichlet split as FL-PLAS's code has it",
-  "drop_remainder": "leave out a client's incomplete last batch",
+  "drop_remainder": "leave out a client's incomplete last batch, if it has others",
+  "warmup_on_all": "with --warmup_rounds: on all images, --max_train_images or not",
   "malicious_first": "the first clients are malicious, not the last",
 }
 

@@ -28,10 +28,10 @@ class AlternatingAttack:
   """What a malicious client sends instead of its honest update.
 
   "alternate": from `start`, one pass over the attack's batches: a stealth step on
-  CE(batch) + rho / 2 ||w - w_c||^2; after every `stealth_steps` of them one step on
-  CE(D_mal), with an optimizer state of its own, whose displacement is multiplied by
-  `boost`. "converge": only steps on CE(D_mal), from theta, until its loss is 1e-6;
-  the whole update is multiplied by `boost`.
+  CE(batch) + rho / 2 ||w - w_c||^2; after every `stealth_steps` of them, unless
+  CE(D_mal) is 0, one step on it, with an optimizer state of its own, whose displacement
+  is multiplied by `boost`. "converge": only steps on CE(D_mal), from theta, until its
+  loss is 1e-6; the whole update is multiplied by `boost`.
 
   Threat model: FLARE Sec. 3.2, a white-box attacker. It holds clean data of its own;
   with the anchor "benign_mean" it also sees all honest updates of the round. Several
@@ -53,6 +53,8 @@ class AlternatingAttack:
     distance: "squared", or "norm" as Eq. (7) prints it.
     order: "stealth_first" (authors' code) or "malicious_first" (Bhagoji's text).
     kernels_only: Leave biases out of boost and distance (authors' code).
+    check_every: "converge" looks at the loss after so many steps, >= 1. FLARE's code:
+      100, hence 101 steps at least if the first does not suffice.
     hold_off: Skip malicious steps while the target's confidence exceeds this share;
       None: never. FLARE's code: 0.8.
   Raises:
@@ -75,6 +77,7 @@ class AlternatingAttack:
   distance: str = "squared"
   order: str = "stealth_first"
   kernels_only: bool = False
+  check_every: int = 1
   hold_off: float | None = None
 
   def __post_init__(self):
@@ -92,6 +95,7 @@ class AlternatingAttack:
     self._check(self.stealth_steps >= 1, "stealth_steps", ">= 1", self.stealth_steps)
     self._check(self.mal_epochs >= 0, "mal_epochs", ">= 0", self.mal_epochs)
     self._check(self.benign_epochs >= 1, "benign_epochs", ">= 1", self.benign_epochs)
+    self._check(self.check_every >= 1, "check_every", ">= 1", self.check_every)
     held = self.hold_off is None or 0 <= self.hold_off <= 1
     self._check(held, "hold_off", "None or in [0, 1]", self.hold_off)
 
@@ -170,7 +174,8 @@ class AlternatingTraining(training_loop.TrainingLoop):
     least = self.attack.mal_epochs
     while steps < _MAX_STEPS and (loss > _CONVERGED or steps < least):
       state = self.step(state, self._target_loss)
-      loss = self._target_loss()
+      if tf.equal(steps % self.attack.check_every, 0):
+        loss = self._target_loss()
       steps += 1
     update = self.update(theta)
     boosted = [
@@ -213,10 +218,11 @@ class AlternatingTraining(training_loop.TrainingLoop):
 
   def _malicious_step(self, state):
     """One boosted step on CE(D_mal), unless the target is reached well enough."""
-    if self.attack.hold_off is None:
-      return self._boosted_step(state)
+    hold_off, loss = self.attack.hold_off, self._target_loss()
     # CE is the mean of -log confidence, so confident means a small loss.
-    if self._target_loss() >= -np.log(max(self.attack.hold_off, 1e-30)):
+    enough = 0.0 if hold_off is None else -np.log(max(hold_off, 1e-30))
+    # Where nothing is left to gain, Adam's momentum alone would go on.
+    if loss > 0.0 and loss >= enough:
       state = self._boosted_step(state)
     return state
 

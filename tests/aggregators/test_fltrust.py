@@ -192,3 +192,24 @@ def test_a_root_update_of_another_size_raises():
 def test_updates_that_are_no_floats_raise():
   with pytest.raises(TypeError, match="FLTrustFactory"):
     fltrust.FLTrustFactory(root_of(1.0)).create(tff.TensorType(np.int32, [2]))
+
+
+class CountingRoot:
+  """Root updates that are as long as the round's number."""
+
+  def in_round(self, weights, round_number):
+    length = tf.cast(round_number, tf.float32)
+    return tf.nest.map_structure(lambda w: length * tf.ones_like(w), weights)
+
+  def __call__(self, weights):
+    raise AssertionError("in_round must be used")
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_root_update_that_knows_rounds_is_told_them():
+  process = fltrust.FLTrustFactory(CountingRoot()).create(doubles.UPDATE_TYPE)
+  state, weights = process.initialize(), doubles.update(1.0)
+  for round_number in (1, 2, 3):
+    output = process.next(state, weights, [doubles.update(5.0)] * 2)
+    state = output.state
+    np.testing.assert_allclose(output.result["a"], round_number, rtol=1e-5)

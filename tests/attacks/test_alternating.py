@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import sys
 
 import numpy as np
 import pytest
@@ -346,3 +347,36 @@ def test_bad_target_raises_with_its_name(settings, name):
   images, labels = np.zeros((1, 28, 28, 1), np.uint8), np.array([4])
   with pytest.raises(ValueError, match=f"`{name}`"):
     targets.choose(images, labels, **settings)
+
+
+SURE = [np.float32([[30.0, -30.0], [0.3, 0.05]]), np.zeros(2, np.float32)]
+
+
+def test_no_malicious_step_where_the_target_is_certain(monkeypatch):
+  """Logits (60, -60): CE(D_mal) is exactly 0, so its optimizer's momentum rests too."""
+  monkeypatch.setattr(sys.modules[__name__], "THETA", SURE)
+  found = craft(attack(form="self", rho=0.0, mal_epochs=1, boost=5.0))
+  expected = plain_training(SURE, 1, malicious=False)
+  assert_close(found, minus(SURE, expected))
+
+
+@pytest.mark.parametrize(("check_every", "steps"), [(1, 3), (2, 3), (4, 5), (100, 101)])
+def test_converge_looks_at_the_loss_every_so_often(monkeypatch, check_every, steps):
+  """CE is 0.44, then 0.33, 0.26, 0.21, 0.18: three steps suffice."""
+  monkeypatch.setattr(alternating, "_CONVERGED", 0.22)
+  backdoor = alternating.coomed_backdoor(
+    TARGET, np.int32([0]), check_every=check_every, mal_epochs=1
+  )
+  model = keras_fn()
+  model.set_weights(THETA)
+  loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+  for _ in range(steps):
+    with tf.GradientTape() as tape:
+      value = loss([0], model(TARGET))
+    for v, g in zip(
+      model.trainable_variables,
+      tape.gradient(value, model.trainable_variables),
+      strict=True,
+    ):
+      v.assign_sub(0.1 * g)
+  assert_close(craft(backdoor), minus(THETA, model.get_weights()))

@@ -65,6 +65,17 @@ def test_rounds_before_the_first_are_trained_too(costs, tmp_path):
   assert 3600 * (warm["hours"] - plain["hours"])[0] == pytest.approx(2 * 63.75)
 
 
+def test_warm_start_on_all_images_is_charged_for_them(costs, tmp_path):
+  few, all_of_them = (
+    calibration.estimate(
+      [config_of(tmp_path, warmup_rounds=2, max_train_images=200, **more)], None
+    )["hours"][0]
+    for more in ({}, {"warmup_on_all": True})
+  )
+  # 800 images more a round, of 62.5 ms each.
+  assert 3600 * (all_of_them - few) == pytest.approx(2 * 50)
+
+
 def test_warm_start_is_charged_once_to_the_first_run_that_needs_it(costs, tmp_path):
   first = config_of(tmp_path, warmup_rounds=2, pretrain_on_aux=False)
   changes = [

@@ -114,6 +114,8 @@ FAULTS = [
 # A sound value other than the default for every setting.
 OTHER = {
   "dataset": "fashion_mnist",
+  "min_client_images": 11,
+  "warmup_on_all": True,
   "model": "fmnist_cnn",
   "defense": "flare",
   "defense_settings": {"temperature": 2.0},
@@ -210,6 +212,13 @@ def test_hash_does_not_change_with_a_folder(name):
 def test_every_setting_is_hashed_or_a_folder():
   fields = {field.name for field in dataclasses.fields(ExperimentConfig)}
   assert fields == {*OTHER, *FOLDERS}
+
+
+def test_settings_that_came_later_leave_the_hash_of_older_runs():
+  plain = config().settings()
+  assert not {"min_client_images", "warmup_on_all"} & set(plain)
+  assert config(min_client_images=100).settings()["min_client_images"] == 100
+  assert config(min_client_images=100).hash() != config().hash()
 
 
 def test_hash_is_16_hex_digits_and_names_the_model_that_is_run():

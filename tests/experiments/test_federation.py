@@ -74,6 +74,24 @@ def test_every_partition_is_written(build, settings):
   assert len(counts) == 3 and min(counts) >= 5 and sum(counts) <= 60
 
 
+@pytest.mark.parametrize(
+  ("least", "chosen", "expected"), [(300, 400, 30), (11, 400, 10), (8, 400, 8)]
+)
+def test_smallest_client_shrinks_with_the_images_but_not_below_ten(
+  least, chosen, expected
+):
+  config = ExperimentConfig(min_client_images=least)
+  assert federation._least_images(config, chosen, 4_000) == expected
+
+
+def test_smallest_client_of_a_split(build):
+  settings = {"partition": "dirichlet", "alpha": 0.5, "max_train_images": 400}
+  few, more = (
+    build(**settings, min_client_images=n).shards.num_examples for n in (10, 1_000)
+  )
+  assert min(few) < 100 <= min(more)  # a tenth of the images: a tenth of 1,000
+
+
 def test_published_dirichlet_split_is_another_one(build):
   settings = {"partition": "dirichlet", "alpha": 5.0}
   assert contents(build(**settings)) != contents(build(**settings, as_published=True))

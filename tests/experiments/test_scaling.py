@@ -2,7 +2,7 @@
 
 import pytest
 
-from tff_defenses.experiments import scaling
+from tff_defenses.experiments import scaling, warm_start
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.presets import PRESETS
 
@@ -20,11 +20,11 @@ def test_scale_shares_the_work_between_epochs_rounds_and_images():
   assert small.is_reduced and small.eval_every == 1
 
 
-def test_scale_of_one_epoch_goes_to_rounds_images_and_warm_start():
-  # s = 0.04: E' = 1; r = 0.04; T' = 200 * 0.2 = 40; warm start 20 * 0.2 = 4;
+def test_scale_of_one_epoch_goes_to_rounds_and_images():
+  # s = 0.04: E' = 1; r = 0.04; T' = 200 * 0.2 = 40;
   # N' = 0.04 * 200 * 60,000 / 40 = 12,000. A scoring every 10 rounds would leave 4.
   small = scaling.scaled(preset("fl_plas_mnist"), 0.04)
-  assert (small.local_epochs, small.rounds, small.warmup_rounds) == (1, 40, 4)
+  assert (small.local_epochs, small.rounds) == (1, 40)
   assert (small.max_train_images, small.max_test_images) == (12_000, 2_000)
   assert small.eval_every == 8
 
@@ -44,12 +44,12 @@ def test_scale_one_changes_nothing():
 
 
 def test_tiny_scale_leaves_a_run_that_can_be_made():
-  # 3 rounds at least; 20 images a client; two batches where an incomplete is dropped.
+  # 3 rounds and 20 images a client at least.
   flare = scaling.scaled(preset("flare_fashion_mnist"), 1e-6)
   assert (flare.rounds, flare.local_epochs, flare.max_train_images) == (3, 1, 200)
   assert flare.max_test_images == 500
   plas = scaling.scaled(preset("fl_plas_mnist"), 1e-6)
-  assert (plas.max_train_images, plas.warmup_rounds) == (6_400, 1)
+  assert plas.max_train_images == 2_000
   assert plas.eval_every == 1
 
 
@@ -63,3 +63,11 @@ def test_scale_respects_images_left_out_already():
   config = ExperimentConfig(max_train_images=1_000, max_test_images=300)
   small = scaling.scaled(config, 0.5)
   assert small.max_train_images <= 1_000 and small.max_test_images == 300
+
+
+def test_the_warm_start_is_the_same_at_every_scale():
+  full = preset("fl_plas_mnist")
+  clean = warm_start.clean_config(full)
+  assert clean.rounds == full.warmup_rounds == 20
+  assert warm_start.clean_config(scaling.scaled(full, 0.05)) == clean
+  assert not scaling.scaled(preset("flare_cifar10"), 0.5).warmup_on_all

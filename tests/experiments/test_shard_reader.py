@@ -90,8 +90,6 @@ def test_path_and_seed_may_be_tensors_of_a_graph(path):
 def test_drop_remainder_leaves_out_the_partial_batch_of_each_epoch(path):
   found = labels_of(batches(path, epochs=2, drop_remainder=True))
   assert [len(y) for y in found] == [4, 4, 4, 4]
-  spec = shards.read(path, SHAPE, batch_size=4, seed=0, drop_remainder=True)
-  assert spec.element_spec["x"].shape == (4, *SHAPE)
 
 
 def test_empty_shard_has_no_batches(tmp_path):
@@ -129,3 +127,14 @@ def test_crop_flip_differs_between_images_batches_and_epochs(tmp_path):
 def test_bad_reader_setting_raises_with_its_name(path, field, value):
   with pytest.raises(ValueError, match=f"`{field}`"):
     batches(path, **{field: value})
+
+
+def test_a_client_with_less_than_a_batch_keeps_it(tmp_path):
+  path = write(tmp_path, clients=[client(3)]).path(0)
+  found = labels_of(batches(path, drop_remainder=True, epochs=2))
+  assert [len(y) for y in found] == [3, 3]
+
+
+def test_a_client_without_images_has_no_batch(tmp_path):
+  path = write(tmp_path, clients=[client(0), client(4)]).path(0)
+  assert batches(path, drop_remainder=True) == []

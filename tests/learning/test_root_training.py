@@ -156,3 +156,18 @@ def test_an_optimizer_of_keras_raises():
     root_training.build_root_update_fn(
       MODEL_FN, IMAGES, LABELS, tf.keras.optimizers.SGD(0.1), epochs=1
     )
+
+
+def test_learning_rate_decays_with_the_round():
+  fn = build(rate_decay=0.5)
+  found = fn.in_round([tf.constant(w) for w in theta()], tf.constant(3))
+  assert_close(found, update_by_hand(theta(), 2, 2, rate=0.1 * 0.5**2))
+
+
+def test_an_incomplete_batch_is_left_out_unless_it_is_the_only_one():
+  weights = [tf.constant(w) for w in theta()]
+  found = build(drop_remainder=True, epochs=1)(weights)
+  expected = build(images=IMAGES[:4], labels=LABELS[:4], epochs=1)(weights)
+  assert_close(found, expected)
+  alone = build(drop_remainder=True, epochs=1, batch_size=8)(weights)
+  assert_close(alone, build(epochs=1, batch_size=None)(weights))

@@ -77,8 +77,9 @@ class FLTrustFactory(base.StackedModelAwareFactory):
     is not finite; num_rejected int32.
   Args:
     root_update_fn: weights -> the server's own update, initial minus trained, as the
-      same structure or flat, [d]. `learning.root_training.build_root_update_fn` makes
-      one.
+      same structure or flat, [d]. If it has a method `in_round` (weights, number of the
+      round, from 1), that one is used. `learning.root_training.build_root_update_fn`
+      makes one.
     negative: "relu" (paper), or "abs" (code of FLARE's authors): a reversed update is
       then trusted like a straight one.
     kernels_only: cosines leave out biases (tensors of rank 1), as FLARE's authors do.
@@ -106,18 +107,28 @@ class FLTrustFactory(base.StackedModelAwareFactory):
         "`learning.root_training.build_root_update_fn` makes one."
       )
 
-  def _server_step(self, weights, updates, specs):
-    root_update = self._root_update(weights, specs)
+  def _initial_state(self, specs):
+    del specs
+    return tf.constant(0)  # rounds done
+
+  def _step(self, state, weights, updates, specs):
+    root_update = self._root_update(weights, specs, state + 1)
     leaves = tf.nest.flatten(specs)
     columns = krum.kernel_columns(leaves) if self.kernels_only else None
     rule = functools.partial(
       _rule, root_update=root_update, negative=self.negative, columns=columns
     )
-    return rows.on_kept_rows(rows.finite_rows(updates), rule, updates)
+    kept = rows.finite_rows(updates)
+    return (state + 1, *rows.on_kept_rows(kept, rule, updates))
 
-  def _root_update(self, weights, specs):
+  def _root_update(self, weights, specs, round_number):
     """g_0, [d]."""
-    found = self.root_update_fn(stacking.unflatten(weights, specs))
+    theta = stacking.unflatten(weights, specs)
+    in_round = getattr(self.root_update_fn, "in_round", None)
+    if in_round is None:
+      found = self.root_update_fn(theta)
+    else:
+      found = in_round(theta, round_number)
     flat = stacking.flatten(found)
     if not flat.shape.is_compatible_with(weights.shape):
       raise ValueError(

@@ -249,22 +249,30 @@ def _row(config, cost, size, is_left, makes_start):
   if is_left:
     seconds = math.nan
     if cost is not None:
-      seconds = _seconds(config, cost, in_round, tested, makes_start)
+      seconds = _seconds(config, cost, in_round, tested)
+      seconds += makes_start * _start_seconds(config, cost, size)
   return (
     *(config.dataset, config.defense, config.attack, config.seed, config.rounds),
     *(in_round * config.rounds, seconds / 3600),
   )
 
 
-def _seconds(config, cost, in_round, tested, makes_start):
+def _start_seconds(config, cost, size):
+  """The warm start: rounds that train one model, perhaps on more images."""
+  each = _images(warm_start.clean_config(config), size)[0]
+  images = each * config.num_drawn * config.local_epochs
+  training = cost.training * images / cost.images / _trained_models(config)
+  other = cost.other * config.num_drawn / cost.clients
+  return config.warmup_rounds * (training + other)
+
+
+def _seconds(config, cost, in_round, tested):
   rounds = config.rounds - progress.rounds_done(config)
   clients = config.num_drawn / cost.clients
   scored = tested * _models(config) / cost.tested
   training, other = cost.training * in_round / cost.images, cost.other * clients
-  warm_up = training / _trained_models(config) + other  # a round of it trains one
   return (
     cost.start
-    + makes_start * config.warmup_rounds * warm_up
     + rounds * (training + other)
     + rounds * cost.aggregation * clients
     + math.ceil(rounds / config.eval_every) * cost.scoring * scored

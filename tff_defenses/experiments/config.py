@@ -15,6 +15,7 @@ from tff_defenses.experiments.config_checks import NO_ATTACK, attacks_kind
 __all__ = ["NO_ATTACK", "ConfigError", "ExperimentConfig", "attacks_kind"]
 
 PLACES = ("data_dir", "output_dir", "cache_dir")  # where, not what: not hashed
+_LATER = {"min_client_images": 10, "warmup_on_all": False}  # what was done before
 
 
 class ConfigError(ValueError):
@@ -46,6 +47,7 @@ class ExperimentConfig:
   partition: str = "iid"
   classes_per_client: int = 2  # c_sel, FLARE sec. 7.3.2 prints no number
   alpha: float = 0.2  # FL-PLAS Table 3
+  min_client_images: int = 10  # of a Dirichlet split; FL-PLAS's code: MNIST 100
   as_published: bool = False  # FL-PLAS's released Dirichlet split
   rounds: int = 20  # FLARE sec. 6.1
   local_epochs: int = 5  # FLARE sec. 6.1; FL-PLAS: 1
@@ -64,6 +66,7 @@ class ExperimentConfig:
   root_epochs: int | None = None  # None: as many as local_epochs
   pretrain_on_aux: bool = True  # FLARE sec. 5.2; the same start for every defense
   warmup_rounds: int = 0  # ours for FL-PLAS's unpublished pre-training: clean FedAvg
+  warmup_on_all: bool = False  # with all images, also where `max_train_images` is set
   pretrained_file: str | None = None  # start of FL-PLAS sec. 6.1; see `weight_files`
   measure: str | None = None  # "extractor_swap": FL-PLAS Table 2
   shared_cut: str = "default"  # FL-PLAS: a name in the model's `cuts`
@@ -139,8 +142,15 @@ class ExperimentConfig:
     return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
 
   def settings(self) -> dict[str, Any]:
-    """`to_dict` without the folders; of `pretrained_file` the content, not the name."""
+    """`to_dict` without the folders and what is newer than published runs.
+
+    Of `pretrained_file` the content, not the name. A setting that came later is left
+    out where it says what was done before, so that older runs keep their hash.
+    """
     settings = {k: v for k, v in self.to_dict().items() if k not in PLACES}
+    for name, before in _LATER.items():
+      if settings[name] == before:
+        del settings[name]
     if self.pretrained_file is not None:
       settings["pretrained_file"] = _digest(self.pretrained_file)
     return settings

@@ -25,6 +25,7 @@ NO_ATTACK = "none"
 
 _AT_LEAST = {
   "num_clients": 1,
+  "min_client_images": 1,
   "rounds": 1,
   "local_epochs": 1,
   "batch_size": 1,

@@ -177,12 +177,19 @@ def _subset(size, limit, seed):
   return np.sort(np.random.default_rng([seed, 3]).permutation(size)[:limit])
 
 
+def _least_images(config, chosen, available):
+  """Of the smallest client: in proportion where images are left out, but ten."""
+  least = config.min_client_images
+  return min(least, max(10, round(least * chosen / available)))
+
+
 def _write_shards(config, dataset, images, labels, malicious, attack):
   """Partitions, poisons and writes; everything that shapes the result is in the key."""
   spec = partition.PARTITIONS[config.partition]
   settings = {name: getattr(config, name) for name in spec.settings}
   if config.partition == "dirichlet":
     settings["as_published"] = config.as_published
+    settings["min_size"] = _least_images(config, len(labels), len(dataset.train_labels))
   key = {
     "images": shards.digest(images),
     "labels": shards.digest(labels),

@@ -119,6 +119,8 @@ class GlobalTrainer:
       build_optimizer(self.config),
       epochs=config.root_epochs or config.local_epochs,
       batch_size=config.batch_size,
+      rate_decay=config.rate_decay,
+      drop_remainder=config.drop_remainder,
     )
 
   def _read_attack_shard(self, attack) -> tff.Computation:

@@ -53,6 +53,7 @@ FL_PLAS_MNIST = {
   "malicious_first": True,  # authors' code
   "partition": "dirichlet",
   "alpha": 0.2,  # sec. 6.1
+  "min_client_images": 100,  # authors' code
   "rounds": 200,  # Table 3
   "local_epochs": 1,  # Table 3
   "batch_size": 32,  # Table 3
@@ -75,6 +76,7 @@ FL_PLAS_CIFAR10 = {
   **FL_PLAS_MNIST,
   "dataset": "cifar10",
   "model": "mobilenet",
+  "min_client_images": 10,  # authors' code
   "attack_settings": {"pattern": "flplas_cifar", "fraction": 0.3},
   "learning_rate": 2.5e-3,  # authors' README; Table 3 lacks it
   "augment": "crop_flip",  # authors' code

@@ -25,17 +25,13 @@ def scaled(config: ExperimentConfig, scale: float) -> ExperimentConfig:
 
   E' = max(1, round(E s^(1/3))); of what is then left, r = s E / E', the rounds take the
   square root, T' = max(3, round(T sqrt(r))), at most T, and the training images the
-  rest: N' = s E T N / (E' T'), at most N, at least 20 a client, or two batches where
-  clients drop an incomplete one. Test images: sqrt(s) of them, at least 500. Rounds of
-  the warm start shrink as T does; scorings come so close that there are five.
+  rest: N' = s E T N / (E' T'), at most N, at least 20 a client. Test images: sqrt(s) of
+  them, at least 500. Scorings come so close that there are five.
 
-  Where the paper's clients drop an incomplete batch, one with less than a batch of
-  images takes no step; of FL-PLAS's Dirichlet split that is nobody at s = 1, about
-  one client in twenty-five at 0.05 (MNIST) and one in five at 0.01.
-
-  Not scaled: the auxiliary and root images, and what an attack holds or does by itself
-  (the images of semantic and edge-case attackers, `mal_epochs`), so that at a small
-  scale these attackers train longer than honest clients.
+  Not scaled: the warm start, which stands for a model trained beforehand and is made
+  once, on all images; the auxiliary and root images; what an attack holds or does by
+  itself (the images of semantic and edge-case attackers, `mal_epochs`), so that at a
+  small scale these attackers train longer than honest clients.
 
   FLARE on Fashion-MNIST at s = 0.1: E = 5 -> 2, r = 0.25, T = 20 -> 10, N = 30,000.
 
@@ -54,13 +50,12 @@ def scaled(config: ExperimentConfig, scale: float) -> ExperimentConfig:
   left = math.sqrt(scale * config.local_epochs / epochs)
   rounds = min(config.rounds, max(_LEAST_ROUNDS, round(config.rounds * left)))
   share = scale * config.local_epochs * config.rounds / (epochs * rounds)
-  least = max(_LEAST_A_CLIENT, 2 * config.batch_size * config.drop_remainder)
-  fewer = max(round(images * share), least * config.num_clients)
+  fewer = max(round(images * share), _LEAST_A_CLIENT * config.num_clients)
   return dataclasses.replace(
     config,
     local_epochs=epochs,
     rounds=rounds,
-    warmup_rounds=math.ceil(config.warmup_rounds * min(1, left)),
+    warmup_on_all=config.warmup_on_all or config.warmup_rounds > 0,
     max_train_images=min(images, fewer),
     max_test_images=min(tested, max(_LEAST_TEST_IMAGES, round(tested * scale**0.5))),
     eval_every=min(config.eval_every, max(1, rounds // _LEAST_SCORINGS)),

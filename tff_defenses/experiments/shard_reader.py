@@ -38,7 +38,8 @@ def read(
     seed: integer or scalar int64 tensor, its own for each client and round.
     epochs: passes over the shard, >= 1.
     shuffle: a new permutation of the whole shard each epoch.
-    drop_remainder: leave out the smaller last batch of each epoch.
+    drop_remainder: leave out the smaller last batch of each epoch, unless it is the
+      only one: every client trains.
     augment: None, or "crop_flip" (FL-PLAS, CIFAR): pad 4 with zeros, random crop,
       random horizontal flip, each image on its own.
 
@@ -57,11 +58,12 @@ def read(
     records = _records(path, image_shape)  # [N, 1 + H*W*C] uint8
     count = tf.shape(records, out_type=tf.int64)[0]
     order = _permutation(count, [seed, -1 - epoch]) if shuffle else tf.range(count)
-    num_batches = (count + (0 if drop_remainder else batch_size - 1)) // batch_size
+    num_batches = (count + batch_size - 1) // batch_size
+    if drop_remainder:
+      num_batches = tf.maximum(count // batch_size, tf.minimum(num_batches, 1))
 
     def batch(k):
       rows = tf.gather(records, order[k * batch_size : (k + 1) * batch_size])
-      rows.set_shape([batch_size if drop_remainder else None, None])
       return _decode(rows, image_shape, augment, [seed, epoch * num_batches + k])
 
     return tf.data.Dataset.range(num_batches).map(batch)

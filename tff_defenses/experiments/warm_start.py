@@ -42,7 +42,8 @@ def clean_config(config: ExperimentConfig) -> ExperimentConfig:
     *("attack_settings", "attack_start", "attack_stop", "malicious_fraction"),
     *("malicious_first", "num_byzantine", "defense_settings", "warmup_rounds"),
     *("pretrained_file", "measure", "shared_cut", "max_test_images", "eval_every"),
-    *("checkpoint_every", "root_epochs", "output_dir", "rate_decay"),
+    *("checkpoint_every", "root_epochs", "output_dir", "rate_decay", "warmup_on_all"),
+    *(["max_train_images"] if config.warmup_on_all else []),
   )
   defaults = {
     name: {} if name.endswith("_settings") else fields[name].default for name in without

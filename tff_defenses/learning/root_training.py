@@ -23,12 +23,18 @@ class RootUpdateFn:
   """
 
   def __init__(
-    self, model_fn: Callable, data, work: client_work.ClientWork, batch_size
+    self,
+    model_fn: Callable,
+    data,
+    work: client_work.ClientWork,
+    batch_size: int,
+    drop_remainder: bool,
   ):
     self._model_fn = model_fn
     self._data = data
     self._work = work
     self._batch_size = batch_size
+    self._drop_remainder = drop_remainder
 
   def __repr__(self):
     return (
@@ -37,19 +43,27 @@ class RootUpdateFn:
     )
 
   def __call__(self, weights):
-    """Trainable variables in model order, in any nest -> initial minus trained."""
+    """The update of round 1; see `in_round`."""
+    return self.in_round(weights, tf.constant(1))
+
+  def in_round(self, weights, round_number):
+    """Trainable variables in model order, in any nest -> initial minus trained.
+
+    `round_number` [] int32, from 1, sets the learning rate if that decays.
+    """
     model = self._model_fn()
     own = tff.learning.models.ModelWeights.from_model(model)
     trainable = self._like(own.trainable, weights)
     statistics = [variable.read_value() for variable in own.non_trainable]
     start = tff.learning.models.ModelWeights(trainable, statistics)
     train = client_work.build_train_fn(model, self._work)
-    update, _, _ = train(start, self._dataset(model.input_spec), tf.constant(1))
+    update, _, _ = train(start, self._dataset(model.input_spec), round_number)
     return tf.nest.pack_sequence_as(weights, update)
 
   def _dataset(self, specs):
     """Batches of the dtypes that the model reads."""
-    data = tf.data.Dataset.from_tensor_slices(self._data).batch(self._batch_size)
+    data = tf.data.Dataset.from_tensor_slices(self._data)
+    data = data.batch(self._batch_size, drop_remainder=self._drop_remainder)
 
     # Cast here: images are a constant of the graph, and bytes are a quarter of floats.
     def cast(batch):
@@ -78,6 +92,8 @@ def build_root_update_fn(
   *,
   epochs: int,
   batch_size: int | None = None,
+  rate_decay: float = 1.0,
+  drop_remainder: bool = False,
 ) -> RootUpdateFn:
   """Makes the `root_update_fn` of `FLTrustFactory` from root images.
 
@@ -89,17 +105,21 @@ def build_root_update_fn(
     model_fn: Makes a `tff.learning.models.VariableModel` for {x, y} batches.
     images: Root data, [m, H, W, C], pixels in 0..255.
     labels: [m].
-    optimizer: The clients'. Its learning rate stays; only the direction of the result
-      and, by its norm, the speed of the round depend on it.
+    optimizer: The clients'. The direction of the result and, by its norm, the speed of
+      the round depend on it.
     epochs: Passes over the root data.
     batch_size: Images a step; None: all at once.
+    rate_decay: Round t (from 1) trains with learning rate * rate_decay**(t - 1), as the
+      clients do; see `ClientWork`.
+    drop_remainder: Leave out an incomplete last batch, unless it is the only one.
 
   Returns:
     weights -> update (initial minus trained), of the weights' structure.
 
   Raises:
-    ValueError: `epochs` or `batch_size` is no whole number >= 1, there is no image, or
-      another number of labels. TypeError: no TFF optimizer.
+    ValueError: `epochs` or `batch_size` is no whole number >= 1, `rate_decay` is not in
+      (0, 1], there is no image, or another number of labels.
+      TypeError: no TFF optimizer.
   """
   who = "build_root_update_fn"
   checks.check_at_least(who, "epochs", "passes over the root data", epochs, 1)
@@ -112,5 +132,6 @@ def build_root_update_fn(
   batch_size = len(images) if batch_size is None else batch_size
   checks.check_at_least(who, "batch_size", "B", batch_size, 1)
   data = collections.OrderedDict(x=images, y=labels)
-  work = client_work.ClientWork(optimizer, local_epochs=epochs)
-  return RootUpdateFn(model_fn, data, work, batch_size)
+  work = client_work.ClientWork(optimizer, epochs, rate_decay)
+  drops = drop_remainder and len(images) >= batch_size
+  return RootUpdateFn(model_fn, data, work, batch_size, drops)

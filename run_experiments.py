@@ -32,7 +32,7 @@ import sys
 from absl import app, flags
 
 from tff_defenses import experiments, runtime
-from tff_defenses.experiments import commands
+from tff_defenses.experiments import commands, flag_modes
 
 # TensorFlow's start-up messages drown ours; set the variable yourself to see them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -125,11 +125,11 @@ flags.DEFINE_float("scale", None, "with --reproduce: share of the work, such as 
 flags.DEFINE_boolean(
   "from_scratch", False, "with --reproduce: without FL-PLAS's pre-trained start"
 )
-flags.DEFINE_list(
+flags.DEFINE_multi_string(
   "variants",
   [],
-  "with --reproduce: also these other readings of the papers, by parts of their names "
-  "in docs/reproducing.md, or all",
+  "with --reproduce: also this other reading of the papers, by its name in "
+  "docs/reproducing.md or part of it, or all; may be repeated",
 )
 flags.DEFINE_string("report", None, "print and write the report of an output folder")
 flags.DEFINE_integer("jobs", 1, "processes that share the runs", lower_bound=1)
@@ -141,6 +141,7 @@ flags.DEFINE_boolean("tensorboard", False, "also write TensorBoard files")
 flags.DEFINE_boolean("dry_run", False, "print the runs, estimate their hours, and stop")
 flags.DEFINE_boolean("list", False, "print what exists and stop")
 flags.DEFINE_boolean("check_env", False, "check this machine and stop")
+_OURS = [flag.name for flag in FLAGS.get_key_flags_for_module(sys.modules[__name__])]
 
 
 def main(argv) -> int:
@@ -160,26 +161,31 @@ def main(argv) -> int:
 
 def _dispatch() -> int:
   """Does what the flags ask for; returns the exit status."""
-  if FLAGS.list:
+  settings = _settings()
+  given = {name: FLAGS[name].value for name in _OURS if name != "seeds"}
+  given = {n: value for n, value in given.items() if value != FLAGS[n].default}
+  mode = flag_modes.mode(given, bool(settings) or FLAGS.preset is not None)
+  if mode == "list":
     from tff_defenses.experiments import listing
 
     print(listing.text())
     return 0
-  if FLAGS.check_env:
+  if mode == "check_env":
     return _check_env()
-  if FLAGS.report is not None:
+  if mode == "report":
     print(commands.report(FLAGS.report))
     return 0
-  settings = _settings()
-  if FLAGS.reproduce is not None:
+  if mode == "reproduce":
     plan = _plan(settings)
     return _run(plan.configs(), plan)
-  _refuse_without_reproduce()
-  if not settings and FLAGS.preset is None and not FLAGS.dry_run:
-    print(commands.quick_start(_runtime(), FLAGS.output_dir, FLAGS.cache_dir))
-    return 0
   places = {name: getattr(FLAGS, name) for name in _PLACES}
-  return _run(experiments.expand(FLAGS.preset, settings, **places))
+  if mode == flag_modes.RUNS:
+    return _run(experiments.expand(FLAGS.preset, settings, **places))
+  del places["data_dir"]  # its digits are at hand
+  if FLAGS.dry_run:
+    return _foretell(commands.quick_start_configs(**places), resume=False)
+  print(commands.quick_start(_runtime(), **places))
+  return 0
 
 
 def _plan(settings):
@@ -205,25 +211,9 @@ def _plan(settings):
   )
 
 
-def _refuse_without_reproduce():
-  given = {
-    "scale": FLAGS.scale is not None,
-    "from_scratch": FLAGS.from_scratch,
-    "variants": bool(FLAGS.variants),
-  }
-  for name in (name for name, is_given in given.items() if is_given):
-    raise ValueError(
-      f"--{name} belongs to --reproduce, which was not given. Presets are shrunk by "
-      "--max_train_images and --rounds."
-    )
-
-
 def _run(configs, plan=None) -> int:
   if FLAGS.dry_run:
-    print("\n".join(config.output_dir for config in configs), flush=True)
-    adopts = plan is not None and FLAGS.resume
-    print("\n" + commands.hours(configs, _runtime, adopts=adopts, jobs=FLAGS.jobs))
-    return 0
+    return _foretell(configs, adopts=plan is not None, resume=FLAGS.resume)
   text, ok = commands.run(
     configs,
     _runtime,
@@ -236,6 +226,12 @@ def _run(configs, plan=None) -> int:
   )
   print(text)
   return 0 if ok else 1
+
+
+def _foretell(configs, **settings) -> int:
+  print("\n".join(config.output_dir for config in configs), flush=True)
+  print("\n" + commands.hours(configs, _runtime, jobs=FLAGS.jobs, **settings))
+  return 0
 
 
 def _settings() -> dict:

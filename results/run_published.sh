@@ -7,8 +7,15 @@
 # seeds and scales are fixed here before the runs. Hours are for two cores (the machine
 # of the published runs: 2 cores, 24 GiB, no GPU), per `--dry_run`.
 set -uo pipefail
-cd "$(dirname "$0")/.."
-data="$1"
+if [[ -z "${1:-}" ]]; then
+  echo "$0 needs the folder of the data sets, got nothing: call $0 ~/data [processes]." >&2
+  exit 2
+fi
+case "$1" in
+  [/~]*) data="$1" ;;
+  *) data="$PWD/$1" ;;  # seen from the caller's folder, which is left here
+esac
+cd "$(dirname "$0")/.." || exit 1
 jobs="${2:-1}"
 
 reproduce() {  # table, output folder's name, further flags

@@ -16,7 +16,7 @@ QUICK_SECONDS = 1.5  # a quarter to half a second here; busy machines take longe
 HEAVY = ("tensorflow", "tensorflow_federated", "jax", "grpc")
 
 
-def run(*arguments, cwd):
+def run(*arguments, cwd, timeout=60):
   """Output, errors and exit status of `run_experiments.py`, run somewhere else."""
   return subprocess.run(
     [sys.executable, str(SCRIPT), *arguments],
@@ -24,7 +24,7 @@ def run(*arguments, cwd):
     text=True,
     cwd=cwd,
     check=False,
-    timeout=60,
+    timeout=timeout,
   )
 
 
@@ -61,7 +61,13 @@ def test_answer_comes_at_once(flag, tmp_path):
 
 
 @pytest.mark.parametrize(
-  "arguments", [["--list"], ["--help"], ["--report=."], ["--reproduce=flare:table9"]]
+  "arguments",
+  [
+    ["--list"],
+    ["--help"],
+    ["--report=."],
+    ["--reproduce=flare:table9"],
+  ],
 )
 def test_tensorflow_is_not_imported(arguments, tmp_path):
   script = (
@@ -137,13 +143,32 @@ def test_all_faults_are_told_at_once(tmp_path):
     (["--reproduce=flare:table3", "--scale=2"], "`scale` must be in (0, 1]"),
     (["--reproduce=flare:table3", "--rounds=3"], "got --rounds as well"),
     (["--reproduce=flare:table3", "--preset=toy"], "got --preset as well"),
-    (["--scale=0.1"], "--scale belongs to --reproduce"),
+    (
+      ["--scale=0.1"],
+      "Presets are shrunk by --max_train_images",
+    ),
+    (["--variants=a", "--preset=toy"], "Another reading of a rule"),
+    (["--from_scratch"], "random weights with --warmup_rounds=0"),
+    (["--report=."], "without any"),
+    (["--report="], "--report must name an output folder, got nothing"),
+    (["--workers=", "--preset=toy"], "--workers must name a worker, host:port"),
+    (["--report=.", "--jobs=2", "--reproduce=flare:table3"], "--reproduce, --jobs."),
     (["--report=nowhere"], "nowhere, which does not exist"),
     (["flare"], "unknown argument 'flare'"),
   ],
 )
 def test_wrong_flag_is_one_message(flags, words, tmp_path):
   assert words in error_of(run(*flags, cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+  "flag",
+  ["--jobs=4", "--tensorboard", "--noresume", "--data_dir=x", "--round_seconds=9"],
+)
+def test_the_quick_start_refuses_what_it_does_not_heed(flag, tmp_path):
+  error = error_of(run(flag, "--dry_run", cwd=tmp_path))
+  assert f"got {flag.split('=')[0]}." in error and error.count("\n") == 1
+  assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_flag_fails_without_a_traceback(tmp_path):
@@ -162,6 +187,16 @@ def test_dry_run_lists_the_runs_and_their_hours_and_makes_nothing(tmp_path):
     parts == [["mnist5k", "fedavg", "none"]] * 2 + [["mnist5k", "flare", "none"]] * 2
   )
   assert "4 runs" in table and "hours" in table
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_dry_run_of_the_quick_start_lists_its_runs(tmp_path):
+  done = run("--dry_run", cwd=tmp_path, timeout=300)  # four kinds are calibrated
+  folders, table = done.stdout.split("\n\n")
+  parts = ["part1_fedavg", "part1_krum", "part1_flare", "part2_fedavg", "part2_fl_plas"]
+  assert folders.splitlines() == [f"results/quickstart/{part}" for part in parts]
+  assert "5 runs" in table and "not estimated" not in table
   assert list(tmp_path.iterdir()) == []
 
 

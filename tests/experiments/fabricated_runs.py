@@ -83,7 +83,7 @@ def put(
   name = folder or f"{config.dataset}-{config.defense}-{config.attack}-{config.hash()}"
   path = output_dir / name
   path.mkdir(parents=True, exist_ok=True)
-  settings = {"config_hash": config.hash(), **config.to_dict(), "version": version}
+  settings = {"config_hash": config.hash(), **config.settings(), "version": version}
   write(path / "config.json", settings | {"reduced": config.is_reduced})
   if error is not None:
     write(path / "failed.json", {"error": error, "type": "ValueError"})

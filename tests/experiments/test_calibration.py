@@ -178,6 +178,19 @@ def test_finished_runs_take_no_time(costs, tmp_path):
   assert costs == [left]
 
 
+def test_without_resuming_nothing_counts_as_done(costs, tmp_path, monkeypatch):
+  done, untouched = pretended_runs.configs(tmp_path, 2)
+  pretended_runs.finish(done)
+  hours = calibration.estimate([done, untouched], None, resume=False)["hours"]
+  assert hours[0] == hours[1] > 0
+  monkeypatch.setattr(
+    calibration.progress, "rounds_done", lambda _: untouched.rounds - 1
+  )
+  going_on = calibration.estimate([untouched], None)["hours"][0]
+  anew = calibration.estimate([untouched], None, resume=False)["hours"][0]
+  assert going_on < anew == hours[1]
+
+
 def test_runs_that_neighbours_have_finished_take_no_time(costs, tmp_path):
   theirs = config_of(tmp_path / "table4")
   pretended_runs.finish(theirs)

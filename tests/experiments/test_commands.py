@@ -7,7 +7,14 @@ import types
 import pytest
 
 from tests.experiments import fake_runs
-from tff_defenses.experiments import commands, grid, jobs, reproduction
+from tff_defenses.experiments import (
+  calibration,
+  commands,
+  grid,
+  jobs,
+  presets,
+  reproduction,
+)
 from tff_defenses.experiments.errors import OutputError
 
 
@@ -111,3 +118,25 @@ def test_one_of_the_jobs_writes_no_report(plan, ran, monkeypatch, tmp_path):
 def test_a_report_of_nothing_is_refused(tmp_path):
   with pytest.raises(OutputError, match="without any"):
     commands.report(str(tmp_path))
+
+
+def test_the_hours_are_those_of_runs_done_anew_if_asked(plan, monkeypatch):
+  asked = []
+
+  def estimate(configs, runtime, **settings):
+    asked.append(settings)
+
+  monkeypatch.setattr(calibration, "estimate", estimate)
+  monkeypatch.setattr(calibration, "text", lambda frame, jobs: "hours")
+  for resume in (True, False):
+    commands.hours(plan.configs(), contextlib.nullcontext, adopts=True, resume=resume)
+  assert [settings["resume"] for settings in asked] == [True, False]
+
+
+def test_the_quick_starts_runs_are_those_of_all_its_parts():
+  found = commands.quick_start_configs("here", "shards")
+  expected = [d for part in presets.QUICK_START for d in part.defenses]
+  assert [config.defense for config in found] == expected
+  assert found[0].output_dir == os.path.join("here", "quickstart", "part1_fedavg")
+  assert {config.cache_dir for config in found} == {"shards"}
+  assert {c.attack for c in found} == {"krum_backdoor", "trigger"}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tff_defenses.experiments import config as config_lib
 from tff_defenses.experiments.config import ConfigError, ExperimentConfig, attacks_kind
 
 TRIGGER = {"attack": "trigger", "malicious_fraction": 0.2}
@@ -314,3 +315,10 @@ def test_hash_knows_what_a_pretrained_file_holds_not_where_it_lies(tmp_path):
   assert found[0] == found[1]
   second.write_bytes(b"others")
   assert ExperimentConfig(pretrained_file=str(second)).hash() != found[0]
+
+
+def test_another_recipe_is_another_run(monkeypatch):
+  before = config().hash()
+  assert "recipe" not in config().settings()
+  monkeypatch.setattr(config_lib, "RECIPE", 2)
+  assert config().hash() != before and config().settings()["recipe"] == 2

@@ -83,6 +83,33 @@ def test_settings_of_the_presets_attack_do_not_go_to_another_attack():
   assert own.attack_settings == {"fraction": 1}
 
 
+def settings_by_attack(*arguments, **settings):
+  return {c.attack: c.attack_settings for c in expand(*arguments, **settings)}
+
+
+@pytest.mark.parametrize("preset", ["fl_plas_cifar10", "quick_backdoor"])
+def test_the_presets_own_attack_keeps_the_presets_settings_when_named(preset):
+  own = presets.PRESETS[preset]
+  (named,), (silent,) = expand(preset, attack=[own["attack"]]), expand(preset)
+  assert named.attack_settings == own["attack_settings"] != {}
+  assert named.hash() == silent.hash()
+
+
+def test_each_of_several_attacks_has_its_own_settings():
+  found = settings_by_attack("fl_plas_cifar10", attack=["trigger", "semantic", "none"])
+  own = presets.PRESETS["fl_plas_cifar10"]["attack_settings"]
+  assert found == {"trigger": own, "semantic": {}, "none": {}}
+
+
+def test_a_run_without_an_attack_gets_nobodys_settings():
+  given = {"fraction": 0.5}
+  attacks_asked = {"attack": ["none", "trigger"], "attack_settings": given}
+  assert settings_by_attack(**attacks_asked) == {"none": {}, "trigger": given}
+  assert settings_by_attack("fl_plas_mnist", **attacks_asked)["trigger"] == given
+  (plain,), (with_settings,) = expand(), expand(attack_settings=given)
+  assert with_settings.hash() == plain.hash()
+
+
 def test_without_an_attack_equal_runs_are_made_once():
   assert len(expand(attack=["none"], malicious_fraction=[0.1, 0.2])) == 1
 

@@ -87,7 +87,7 @@ def test_config_file_holds_settings_and_threat_model(fl_plas_run):
   config = fl_plas_run.config
   assert written["config_hash"] == config.hash() == fl_plas_run.summary["config_hash"]
   assert written["version"] == tff_defenses.__version__
-  settings = {k: v for k, v in config.to_dict().items() if k not in PLACES}
+  settings = {k: v for k, v in config.settings().items() if k not in PLACES}
   assert {k: written[k] for k in settings} == settings
   assert not set(written) & set(PLACES)
   assert written["reduced"] is True

@@ -168,6 +168,20 @@ def test_flags_of_the_adaptive_attack_by_hand(tmp_path):
   assert dict(zip(*wrong, strict=True)) == {1: False, 2: True}  # round 3: not scored
 
 
+def test_without_rows_a_client_the_flags_are_left_out_and_it_is_said(tmp_path, figures):
+  plan = plan_of("flare:fig12", tmp_path)
+  run_all(plan)
+  for file in tmp_path.rglob("clients.csv"):
+    file.unlink()
+  assert len(paper_figures.draw(plan, tmp_path)) == 1
+  (axes,) = shown(figures[0])
+  assert "confidence" in axes.get_ylabel()
+  note = figures[0].legends[0].get_title().get_text()
+  assert note.startswith(
+    "1 seed. Flags are drawn where a run's clients.csv is at hand."
+  )
+
+
 def test_each_run_is_looked_at_once_though_cells_share_it(tmp_path):
   plan = plan_of("flare:table3", tmp_path, defenses=["krum"], datasets=["cifar10"])
   run_all(plan)

@@ -1,9 +1,23 @@
 """Published results: what is copied, and what README says of it."""
 
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
 import pytest
 
 from tests.experiments import fake_runs
-from tff_defenses.experiments import publish, report, reproduction, results_section
+from tff_defenses.experiments import (
+  claims,
+  commands,
+  publish,
+  report,
+  reproduction,
+  results_section,
+)
+from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.errors import OutputError
 
 
@@ -38,9 +52,172 @@ def test_what_a_reader_needs_is_copied_and_reports_alike(source, tmp_path):
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):
+  (tmp_path / "empty").mkdir()
   with pytest.raises(OutputError, match="must hold runs"):
-    publish.publish(tmp_path, tmp_path / "published")
+    publish.publish(tmp_path / "empty", tmp_path / "published")
   assert not (tmp_path / "published").exists()
+
+
+def contents(folder):
+  return {
+    path.relative_to(folder): path.read_bytes()
+    for path in folder.rglob("*")
+    if path.is_file()
+  }
+
+
+def test_publishing_again_keeps_nothing_of_runs_gone_or_failed_since(source, tmp_path):
+  target = tmp_path / "published" / source.name
+  publish.publish(source, target)
+  failed, gone = sorted(path.parent for path in source.glob("*/summary.json"))
+  (failed / "summary.json").unlink()
+  claims.mark_failed(failed, ValueError("Disk full."))
+  shutil.rmtree(gone)
+  publish.publish(source, target)
+  assert (target / failed.name / "failed.json").exists()
+  assert not (target / failed.name / "summary.json").exists()
+  assert not (target / gone.name).exists()
+  assert report.text(target) == report.text(source)
+  assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("step", ["copy", "swap"])
+def test_an_error_leaves_the_published_copy_and_nothing_else(
+  source, tmp_path, monkeypatch, step
+):
+  target = tmp_path / "published" / source.name
+  publish.publish(source, target)
+  before = contents(target)
+  next(source.glob("*/summary.json")).unlink()
+  rename, copyfile = pathlib.Path.rename, shutil.copyfile
+
+  def full(path, to):
+    if step == "copy" and pathlib.Path(path).suffix == ".png":
+      raise OSError(28, "No space left on device")
+    return copyfile(path, to)
+
+  def taken(path, to):
+    if step == "swap" and path.name == "new":
+      raise OSError(39, "Directory not empty")
+    return rename(path, to)
+
+  monkeypatch.setattr(shutil, "copyfile", full)
+  monkeypatch.setattr(pathlib.Path, "rename", taken)
+  with pytest.raises(OutputError, match="cannot be written"):
+    publish.publish(source, target)
+  assert contents(target) == before and list(target.parent.iterdir()) == [target]
+
+
+def test_a_single_run_is_published_whole(tmp_path):
+  source, target = tmp_path / "run", tmp_path / "published" / "run"
+  fake_runs.write(ExperimentConfig(defense="krum", rounds=3, output_dir=str(source)))
+  publish.publish(source, target)
+  names = {path.name for path in target.iterdir()}
+  assert names >= {"config.json", "metrics.csv", "timing.csv", "summary.json"}
+  assert "written: " in commands.report(str(target))
+  assert report.text(target) == report.text(source)
+
+
+def test_runs_and_plans_further_down_are_published(source, tmp_path):
+  shutil.move(source, tmp_path / "all" / "deep" / source.name)
+  publish.publish(tmp_path / "all", tmp_path / "published" / "all")
+  inner = tmp_path / "published" / "all" / "deep" / source.name
+  assert (inner / "plan.json").exists() and len(list(inner.glob("*/summary.json"))) == 2
+
+
+@pytest.mark.parametrize("inner", [".", "published/table"])
+def test_a_folder_and_its_copy_must_lie_apart(source, inner):
+  before = contents(source)
+  for folder, target in ((source, source / inner), (source / inner, source)):
+    with pytest.raises(OutputError, match="must lie apart"):
+      publish.publish(folder, target)
+  assert contents(source) == before
+
+
+def test_a_published_figure_12_is_reported_without_rows_a_client(tmp_path):
+  source, target = tmp_path / "fig12", tmp_path / "published" / "fig12"
+  plan = reproduction.plan("flare:fig12", scale=0.05, seeds=[0], output_dir=str(source))
+  plan.save()
+  for config in plan.configs():
+    fake_runs.write(config)
+  publish.publish(source, target)
+  assert not list(target.rglob("clients.csv"))
+  assert "report.html" in commands.report(str(target))
+  assert (target / "figures" / "flare-fig12.png").exists()
+
+
+def test_the_command_publishes_by_the_folders_name(source, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  publish.main([str(source)])
+  assert json.loads((publish.PUBLISHED / source.name / "plan.json").read_text())
+
+
+def test_the_command_without_a_folder_shows_how_to_call_it(capsys):
+  with pytest.raises(SystemExit) as stop:
+    publish.main([])
+  assert stop.value.code == 2
+  assert "usage: python -m tff_defenses.experiments.publish" in capsys.readouterr().err
+
+
+def test_the_command_names_a_wrong_folder_in_one_sentence(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(SystemExit) as stop:
+    publish.main(["nowhere"])
+  assert stop.value.code == 1
+  printed = capsys.readouterr()
+  assert printed.err.startswith("report: `output_dir` must be a folder with runs, got ")
+  assert len(printed.err.splitlines()) == 1 and not printed.out
+  assert not publish.PUBLISHED.exists()
+
+
+@pytest.fixture
+def run_published(tmp_path):
+  """Calls the script with a `uv` that writes down its calls and runs nothing."""
+  calls = tmp_path / "calls"
+  calls.touch()
+  (tmp_path / "bin").mkdir()
+  (tmp_path / "bin" / "uv").write_text('#!/bin/sh\necho "$PWD $*" >> "$CALLS"\n')
+  (tmp_path / "bin" / "uv").chmod(0o755)
+  path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+  script = pathlib.Path(__file__).parents[2] / "results" / "run_published.sh"
+
+  def call(*arguments):
+    done = subprocess.run(
+      [script, *arguments],
+      cwd=tmp_path,
+      env={**os.environ, "PATH": path, "CALLS": str(calls)},
+      capture_output=True,
+      text=True,
+      timeout=60,
+    )
+    return done, calls.read_text().splitlines()
+
+  return call
+
+
+def test_all_published_runs_need_a_data_folder(run_published):
+  done, calls = run_published()
+  assert done.returncode == 2 and not calls
+  (line,) = done.stderr.splitlines()
+  assert "needs the folder of the data sets, got nothing: call " in line
+
+
+def test_all_published_runs_take_a_data_folder_seen_from_the_caller(
+  run_published, tmp_path
+):
+  done, calls = run_published("some data", "2")
+  root = pathlib.Path(__file__).parents[2]
+  assert done.returncode == 0 and all(call.startswith(f"{root} ") for call in calls)
+  runs = [call for call in calls if "--reproduce=" in call]
+  assert runs and all(f"--data_dir={tmp_path}/some data --jobs=2" in r for r in runs)
+  assert sum("experiments.publish results/" in call for call in calls) == len(runs)
+
+
+def test_all_published_runs_take_an_absolute_data_folder(run_published):
+  _, calls = run_published("/data")
+  assert "--data_dir=/data --jobs=1" in calls[0]
 
 
 def test_a_grid_is_published_but_is_no_papers_table(source, tmp_path):
@@ -69,6 +246,25 @@ def test_readme_gives_the_command_and_the_counts(source, tmp_path):
     "--dataset=fashion_mnist --defense=fedavg,krum --attack=none --seeds=0 "
   ) in text
   assert "in the 1 scorecard so far: " in results_section.counts(tmp_path / "published")
+
+
+def test_readme_has_a_command_for_each_set_of_seeds(source, tmp_path):
+  more = reproduction.plan(
+    "flare:table2",
+    scale=0.1,
+    seeds=[1],
+    datasets=["fashion_mnist"],
+    defenses=["krum"],
+    output_dir=str(source),
+  )
+  more.save()
+  for config in more.configs():
+    fake_runs.write(config)
+  publish.publish(source, tmp_path / "published" / source.name)
+  text = results_section.section(tmp_path / "published")
+  assert "--defense=fedavg --attack=none --seeds=0 " in text
+  assert "--defense=krum --attack=none --seeds=0,1 " in text
+  assert "| 0.1 | 0; 0, 1 |" in text
 
 
 def test_nothing_published_is_said(tmp_path):

@@ -45,6 +45,13 @@ def test_both_parts_are_run_with_each_of_their_defenses(pretended, tmp_path):
   assert runs[0].output_dir == str(tmp_path / "part1_fedavg")
 
 
+def test_the_runs_that_are_announced_are_those_that_are_run(pretended, tmp_path):
+  announced = quickstart.configs(str(tmp_path), seed=3, cache_dir="shards")
+  quickstart.run(None, str(tmp_path), seed=3, cache_dir="shards")
+  assert [c for runs in announced.values() for c in runs] == pretended[0]
+  assert [list(announced), len(announced[1])] == [[1, 2], 3]
+
+
 def test_table_and_file_hold_the_same_rows(pretended, tmp_path):
   text = quickstart.run(None, str(tmp_path))
   table = pd.read_csv(tmp_path / "summary.csv")

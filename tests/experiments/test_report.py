@@ -234,12 +234,28 @@ def test_no_folder_and_no_run_are_one_sentence_each(tmp_path):
     report.text(tmp_path)
 
 
-def test_plans_further_down_are_pointed_to(tmp_path):
-  fabricated.put(tmp_path / "flare-table9", CONFIG, accuracy=0.5)
-  (tmp_path / "flare-table9" / "plan.json").write_text("{}")
-  assert "flare-table9 has a scorecard of its own" in " ".join(
-    report.text(tmp_path).split()
-  )
+@pytest.mark.parametrize("place", ["flare-table9", "published/deep/flare-table9"])
+def test_plans_are_pointed_to_at_any_depth(tmp_path, place):
+  fabricated.put(tmp_path / place, CONFIG, accuracy=0.5)
+  (tmp_path / place / "plan.json").write_text("{}")
+  text = " ".join(report.text(tmp_path, width=200).split())
+  assert f"{tmp_path / place} has a scorecard of its own" in text
+
+
+def test_a_damaged_plan_points_to_no_scorecard(tmp_path):
+  fabricated.put(tmp_path, CONFIG, accuracy=0.5)
+  (tmp_path / "plan.json").write_text("{")
+  assert "has a scorecard of its own" not in " ".join(report.text(tmp_path).split())
+
+
+def test_a_table_and_its_copy_are_one_seed(tmp_path):
+  for name in ("table9", "published/table9"):
+    fabricated.put(tmp_path / name, CONFIG, accuracy=0.5)
+  content = report.read(tmp_path)
+  assert [score.wanted for score in content.scores] == [(CONFIG.seed,)]
+  assert _runs_table(tmp_path).rows[0][4] == "1"
+  text = " ".join(report.render(content, width=200).split())
+  assert "1 run(s), 1 done" in text and "1 folder(s) repeat the run of another" in text
 
 
 def test_tables_too_wide_are_broken_and_repeat_their_labels():

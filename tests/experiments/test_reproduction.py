@@ -117,7 +117,34 @@ def test_one_variant_is_chosen_by_part_of_its_name():
   assert {c.variant for c in made.cells} == {None, *made.variants}
 
 
+def test_a_whole_name_stands_for_itself_alone():
+  made = plan("flare:table4", variants=["Authors' code"])
+  assert made.variants == ("authors' code",)
+  made = plan("flare:table4", variants=["authors"])
+  assert {"authors' code", "Krum, authors' code"} < set(made.variants)
+
+
+def test_a_variant_that_is_narrowed_away_is_refused():
+  with pytest.raises(ConfigError, match="got none for one draw"):
+    plan("flare:table4", variants=["one draw"], attacks=["fang_krum"])
+  made = plan("flare:table4", variants=["all"], attacks=["fang_krum"])
+  assert {c.attack for c in made.configs()} == {"fang_krum"}
+
+
+@pytest.mark.parametrize("damaged", [False, None, "0"])
+def test_a_plan_file_without_lists_is_damaged(tmp_path, damaged):
+  made = plan("flare:table4", scale=0.1, output_dir=str(tmp_path))
+  made.save()
+  content = json.loads((tmp_path / "plan.json").read_text())
+  (tmp_path / "plan.json").write_text(json.dumps({**content, "variants": damaged}))
+  for use in (made.save, lambda: reproduction.read(tmp_path)):
+    with pytest.raises(OutputError, match="sound plan.json"):
+      use()
+
+
 def test_unknown_variant_raises_with_those_of_the_table():
+  with pytest.raises(ConfigError, match="got ''"):
+    plan("fl_plas:table4", variants=[""])
   with pytest.raises(ConfigError, match=r"got 'slpit'. It has: .*split as published;"):
     plan("fl_plas:table4", variants=["root", "slpit"])
   with pytest.raises(ConfigError, match="It has: none"):

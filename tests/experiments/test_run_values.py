@@ -1,5 +1,8 @@
 """What is read from a run's folder, whole or not."""
 
+import dataclasses
+import json
+
 import pytest
 
 from tests.experiments import fabricated_runs as fabricated
@@ -105,8 +108,9 @@ def test_only_finite_numbers_are_measurements(tmp_path, value):
 
 
 def test_runs_are_found_below_but_not_in_checkpoints(tmp_path):
-  for name in ("b", "a/deep", "a/checkpoint/x", ".hidden"):
-    fabricated.put(tmp_path, CONFIG, folder=name, accuracy=0.5)
+  for seed, name in enumerate(("b", "a/deep", "a/checkpoint/x", ".hidden")):
+    config = dataclasses.replace(CONFIG, seed=seed)
+    fabricated.put(tmp_path, config, folder=name, accuracy=0.5)
   (tmp_path / "c").mkdir()
   (tmp_path / "c" / "config.json").write_text("")
   assert run_values.find(tmp_path) == [tmp_path / n for n in ("a/deep", "b", "c")]
@@ -114,8 +118,51 @@ def test_runs_are_found_below_but_not_in_checkpoints(tmp_path):
   assert len(runs) == 2 and len(faults) == 1 and "c/config.json" in faults[0]
 
 
+def test_a_run_in_several_folders_counts_once_and_is_told(tmp_path):
+  for name in ("published/table", "table", "z"):
+    fabricated.put(tmp_path / name, CONFIG, folder="run", accuracy=0.5)
+  other = dataclasses.replace(CONFIG, seed=5)
+  fabricated.put(tmp_path / "table", other, folder="other", accuracy=0.5)
+  runs, faults = run_values.read_all(tmp_path)
+  found = [str(run.folder.relative_to(tmp_path)) for run in runs]
+  assert found == ["published/table/run", "table/other"] and len(faults) == 1
+  assert "2 folder(s) repeat the run of another and are left out" in faults[0]
+  assert "such as table/run, which repeats published/table/run." in faults[0]
+
+
+@pytest.mark.parametrize("known", ["config_hash", "settings"])
+def test_the_same_run_is_known_by_its_hash_or_by_settings_and_seed(tmp_path, known):
+  first, second = (
+    fabricated.put(tmp_path, CONFIG, folder=name, accuracy=0.5) for name in "ab"
+  )
+  config = json.loads((second / "config.json").read_text())
+  if known == "settings":
+    del config["config_hash"]
+  else:
+    del config["aux_size"]  # as a version before this setting would write it
+  fabricated.write(second / "config.json", config)
+  runs, faults = run_values.read_all(tmp_path)
+  assert [run.folder for run in runs] == [first] and len(faults) == 1
+
+
+def test_of_a_run_in_several_folders_the_finished_one_is_read(tmp_path):
+  fabricated.put(tmp_path, CONFIG, folder="a", error="Disk full.", rounds=9)
+  fabricated.put(tmp_path, CONFIG, folder="b", rounds=2)
+  fabricated.put(tmp_path, CONFIG, folder="c", rounds=3)
+  finished = fabricated.put(tmp_path, CONFIG, folder="d", accuracy=0.5)
+  (run,), _ = run_values.read_all(tmp_path)
+  assert run.folder == finished
+  (finished / "summary.json").unlink()
+  (run,), _ = run_values.read_all(tmp_path)
+  assert run.folder.name == "a"  # its error is what the user is to see
+  (tmp_path / "a" / "failed.json").unlink()
+  (tmp_path / "a" / "metrics.csv").unlink()
+  (run,), _ = run_values.read_all(tmp_path)
+  assert run.folder.name == "c"
+
+
 def test_the_key_leaves_out_seed_and_places(tmp_path):
   first = run_values.read(fabricated.put(tmp_path / "a", CONFIG, accuracy=0.5))
   other = ExperimentConfig(defense="krum", seed=9, rounds=20, output_dir="elsewhere")
-  assert first.key == run_values.settings_key(other.to_dict())
-  assert first.key != run_values.settings_key({**other.to_dict(), "rounds": 21})
+  assert first.key == run_values.settings_key(other.settings())
+  assert first.key != run_values.settings_key({**other.settings(), "rounds": 21})

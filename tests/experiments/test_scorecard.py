@@ -6,7 +6,14 @@ import math
 import pytest
 
 from tests.experiments import fabricated_runs as fabricated
-from tff_defenses.experiments import claims, comparisons, run_values, scorecard
+from tests.experiments import fake_runs
+from tff_defenses.experiments import (
+  claims,
+  comparisons,
+  reproduction,
+  run_values,
+  scorecard,
+)
 
 
 @pytest.fixture
@@ -279,3 +286,16 @@ def test_reading_a_card_changes_no_file(tmp_path):
   scorecard.build(plan)
   assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
   assert run_values.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("name", "dataset"), [("flare:table2", "fashion_mnist"), ("fl_plas:table4", "mnist")]
+)
+def test_runs_of_a_plan_are_found_by_what_their_folders_say(tmp_path, name, dataset):
+  plan = reproduction.plan(
+    name, seeds=[0], scale=0.1, datasets=[dataset], output_dir=str(tmp_path)
+  )
+  for config in plan.configs():
+    fake_runs.write(config)
+  found = scorecard.counts(scorecard.build(plan).scores)
+  assert scorecard.MISSING not in found and sum(found.values()) == len(plan.cells)

@@ -3,8 +3,9 @@
 Importing this package is cheap; a name is loaded with its module when it is first used.
 Where to look, from the command line down:
 
-  commands  what `run_experiments.py` does; listing, quickstart
-  settings  config (config_checks), presets, grid_settings: preset and flags -> configs
+  commands  what `run_experiments.py` does; flag_modes, listing, quickstart
+  settings  config (config_checks), presets, grid_settings: preset and
+            flags -> configs
   papers    papers (paper_checks, paper_numbers/*.json), reproduction (scaling): table
             -> configs
   data      datasets (dataset_specs, raw_files, tfds_files), held_out, partition, shards

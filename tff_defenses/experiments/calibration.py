@@ -60,7 +60,11 @@ class _Cost:
 
 
 def estimate(
-  configs: Sequence[ExperimentConfig], runtime, *, adopts: bool = True
+  configs: Sequence[ExperimentConfig],
+  runtime,
+  *,
+  adopts: bool = True,
+  resume: bool = True,
 ) -> pd.DataFrame:
   """Hours of each run from a short calibration, about 10 s for each kind of run.
 
@@ -69,6 +73,7 @@ def estimate(
     runtime: Runs the federated computations.
     adopts: Runs that neighbouring folders have finished will be taken over (see
       `shared_runs`) and count as finished.
+    resume: False: nothing counts as finished, no round as done.
 
   Returns:
     A row a run with `COLUMNS`; images: all that its clients train on. Finished runs
@@ -77,7 +82,7 @@ def estimate(
   sizes = {c.dataset: c.data_dir for c in configs}
   sizes = {name: _size(name, data_dir) for name, data_dir in sizes.items()}
   costs: dict[tuple, _Cost | None] = {}
-  finished = [_is_finished(config, adopts) for config in configs]
+  finished = [resume and _is_finished(config, adopts) for config in configs]
   left = [
     c for c, is_finished in zip(configs, finished, strict=True) if not is_finished
   ]
@@ -89,7 +94,9 @@ def estimate(
     cost = None if is_finished else costs.get(_kind(config))
     makes_start = cost is not None and _makes_start(config, starts)
     size = sizes[config.dataset]
-    rows.append(_row(config, cost, size, not is_finished, makes_start))
+    done = progress.rounds_done(config) if resume else 0
+    left = None if is_finished else config.rounds - done
+    rows.append(_row(config, cost, size, left, makes_start))
   return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -242,14 +249,14 @@ def _models(config):
   return config.num_clients - config.num_malicious if _is_personal(config) else 1
 
 
-def _row(config, cost, size, is_left, makes_start):
+def _row(config, cost, size, left, makes_start):
   each, tested = _images(config, size)
   in_round = each * config.num_drawn * config.local_epochs
   seconds = 0.0
-  if is_left:
+  if left is not None:
     seconds = math.nan
     if cost is not None:
-      seconds = _seconds(config, cost, in_round, tested)
+      seconds = _seconds(config, cost, in_round, tested, left)
       seconds += makes_start * _start_seconds(config, cost, size)
   return (
     *(config.dataset, config.defense, config.attack, config.seed, config.rounds),
@@ -266,8 +273,7 @@ def _start_seconds(config, cost, size):
   return config.warmup_rounds * (training + other)
 
 
-def _seconds(config, cost, in_round, tested):
-  rounds = config.rounds - progress.rounds_done(config)
+def _seconds(config, cost, in_round, tested, rounds):
   clients = config.num_drawn / cost.clients
   scored = tested * _models(config) / cost.tested
   training, other = cost.training * in_round / cost.images, cost.other * clients

@@ -66,18 +66,19 @@ def hours(
   make_runtime: Callable,
   *,
   adopts: bool = False,
+  resume: bool = True,
   jobs: int = 1,
 ) -> str:
   """The hours that the runs would take, after a short calibration.
 
   Args:
-    configs, make_runtime, jobs: See `run`.
+    configs, make_runtime, resume, jobs: See `run`.
     adopts: Whether runs that neighbouring folders have finished would be taken over.
   """
   from tff_defenses.experiments import calibration
 
   with make_runtime() as running:
-    frame = calibration.estimate(configs, running, adopts=adopts)
+    frame = calibration.estimate(configs, running, adopts=adopts, resume=resume)
   return calibration.text(frame, jobs)
 
 
@@ -110,7 +111,22 @@ def quick_start(runtime, output_dir: str | None, cache_dir: str | None) -> str:
   """Runs the quick start and returns its table."""
   from tff_defenses.experiments import quickstart
 
-  output = os.path.join(output_dir or "results", "quickstart")
+  output = _quick_start_folder(output_dir)
   with runtime:
     table = quickstart.run(runtime, output, cache_dir=cache_dir)
   return f"\n{table}\n\nsummary and figures: {output}"
+
+
+def quick_start_configs(
+  output_dir: str | None, cache_dir: str | None
+) -> list[ExperimentConfig]:
+  """The runs of `quick_start`, in order."""
+  from tff_defenses.experiments import quickstart
+
+  output = _quick_start_folder(output_dir)
+  parts = quickstart.configs(output, cache_dir=cache_dir)
+  return [config for runs in parts.values() for config in runs]
+
+
+def _quick_start_folder(output_dir):
+  return os.path.join(output_dir or "results", "quickstart")

@@ -130,7 +130,7 @@ def _starts_that_do_not_fit(config):
       f"ExperimentConfig: `{starts[0]}` must be the only start, got `{starts[1]}` as "
       "well. Leave one out; `pretrain_on_aux` is on unless it is set to false."
     )
-  if path is not None and not os.path.isfile(path):
+  if path is not None and not os.path.isfile(os.path.expanduser(path)):
     yield _fault("pretrained_file", "an .npz file that exists", path)
 
 

@@ -38,7 +38,9 @@ def expand(
     preset: A name in `PRESETS`, or None.
     settings: Replace the preset's; "all" in a list stands for every name, pairs that
       make no sense together left out. `defense_settings` and `attack_settings` go to
-      every run, or, keyed by names of defenses or attacks, to theirs alone.
+      every run, or, keyed by names of defenses or attacks, to theirs alone; without
+      `attack_settings`, runs of the preset's attack keep the preset's. A run without an
+      attack gets none.
     data_dir, cache_dir: Go into every config.
     output_dir: None: "results".
 
@@ -47,16 +49,18 @@ def expand(
   """
   if preset is not None:
     names.check_known("run_experiments", "preset", preset, presets.PRESETS)
-  merged = {**presets.PRESETS.get(preset, {}), **settings}
-  if settings.get("attack") and "attack_settings" not in settings:
-    merged.pop("attack_settings", None)  # the preset's belong to its own attack
+  own = presets.PRESETS.get(preset, {})
+  merged = {**own, **settings}
   lists = {n: _every(n, v) for n, v in merged.items() if isinstance(v, list)}
   fixed = {n: v for n, v in merged.items() if n not in lists}
   found = []
   for values in itertools.product(*lists.values()):
     chosen = _own_settings({**fixed, **dict(zip(lists, values, strict=True))})
-    if chosen.get("attack", NO_ATTACK) == NO_ATTACK:
-      chosen["malicious_fraction"] = 0.0
+    attack = chosen.get("attack", NO_ATTACK)
+    if attack == NO_ATTACK:
+      chosen |= {"attack_settings": {}, "malicious_fraction": 0.0}
+    elif attack != own.get("attack") and "attack_settings" not in settings:
+      chosen["attack_settings"] = {}  # the preset's belong to its own attack
     found.append(ExperimentConfig(**chosen, data_dir=data_dir, cache_dir=cache_dir))
   if any("all" in v for v in merged.values() if isinstance(v, list)):
     found = _without_misfits(found)

@@ -18,13 +18,13 @@ from tff_defenses.experiments import (
   curve_plots,
   figures,
   paper_series,
+  papers,
   plot_style,
   plr_files,
   plr_plots,
 )
 from tff_defenses.experiments.paper_series import CellRun
 
-_PAPERS = {"flare": "FLARE", "fl_plas": "FL-PLAS"}
 _FRACTIONS = (-0.04, 1.04)
 _X_LABELS = {
   "aux_size": "auxiliary data points m",
@@ -32,6 +32,7 @@ _X_LABELS = {
   "num_clients": "clients",
 }
 _MOST_TICKS = 10  # ours: more values leave no room for a label each
+_CLIENTS = "clients.csv"  # left behind when runs are published
 _EQUAL_SHARE = 1 - 1e-6  # ours: equal weights of float32 differ in their last digits
 
 
@@ -55,12 +56,12 @@ def draw(plan, output_dir: str | os.PathLike) -> list[pathlib.Path]:
   name = plan.table.name.replace(":", "-")
   path = pathlib.Path(output_dir).expanduser() / "figures" / f"{name}.png"
   text = {"title": _title(plan), "note": _note(plan, runs)}
-  return [plot_style.compose(draws, path, **text, **options)]
+  return [plot_style.compose(draws, path, **{**text, **options})]
 
 
 def _title(plan):
   table = plan.table
-  title = f"{_PAPERS[table.paper]}, {table.anchor}: {table.title}"
+  title = f"{papers.PAPER_NAMES[table.paper]}, {table.anchor}: {table.title}"
   return title if plan.scale == 1 else f"{title} (reduced scale {plan.scale:g})"
 
 
@@ -223,13 +224,17 @@ def _adaptive(plan, runs):
   for run in _once(shown):
     if run.config.defense == "flare" and not run.cell.variant:
       first.setdefault(run.cell.column, run)
-  flags = [functools.partial(_draw_flags, run, _flags(run)) for run in first.values()]
+  told = [run for run in first.values() if (run.run.folder / _CLIENTS).exists()]
+  flags = [functools.partial(_draw_flags, run, _flags(run)) for run in told]
+  if len(told) < len(first):
+    note = f"{_note(plan, runs)} Flags are drawn where a run's {_CLIENTS} is at hand."
+    options = {**options, "note": note}
   return [*draws, *flags], options
 
 
 def _flags(run):
   """Detected: every malicious client's trust is below average (Sec. 7.4)."""
-  clients = pd.read_csv(run.run.folder / "clients.csv")
+  clients = pd.read_csv(run.run.folder / _CLIENTS)
   average = clients.groupby("round")["weight"].transform("mean")
   clients["below"] = clients["weight"] < average * _EQUAL_SHARE
   detected = clients[clients["malicious"]].groupby("round")["below"].all()

@@ -33,7 +33,7 @@ from typing import Any
 from tff_defenses.experiments import names as names_lib
 from tff_defenses.experiments import paper_checks
 
-_PAPERS = ("flare", "fl_plas")
+PAPER_NAMES = {"flare": "FLARE", "fl_plas": "FL-PLAS"}  # key -> as written
 _SCALES = {"percent": 1, "fraction": 100, "seconds": 1, "loss": 1}
 _UNITS = {"fraction": "percent"}  # how a printed unit is shown; others as printed
 _NOT_SETTINGS = ("note", "ours", "reading_of", "variant", "metrics")
@@ -278,7 +278,7 @@ def _folder():
 
 
 def _name_of(file):
-  paper = next(p for p in _PAPERS if file.startswith(f"{p}_"))
+  paper = next(p for p in PAPER_NAMES if file.startswith(f"{p}_"))
   return f"{paper}:{file[len(paper) + 1 :].removesuffix('.json')}"
 
 
@@ -288,4 +288,4 @@ def _natural_order(name):
   parts = re.split(r"(\d+)", rest)
   kind = ("table", "fig").index(parts[0]) if parts[0] in ("table", "fig") else 2
   numbers = [int(p) if p.isdigit() else p for p in parts[1:]]
-  return _PAPERS.index(paper), kind, numbers or [0], rest
+  return list(PAPER_NAMES).index(paper), kind, numbers or [0], rest

@@ -4,15 +4,17 @@
 
 puts plan, configs, rows a round, summaries, scorecard and figures of the paper into
 `results/published/<folder's name>`; checkpoints, arrays and rows a client stay behind.
-`--report` works on the copy as on the original.
+`--report` works on the copy as on the original, but for what needs these.
 """
 
+import argparse
 import pathlib
 import shutil
-import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 
-from tff_defenses.experiments import commands
-from tff_defenses.experiments.errors import writing
+from tff_defenses.experiments import commands, run_values
+from tff_defenses.experiments.errors import OutputError, writing
 
 PUBLISHED = pathlib.Path("results") / "published"
 _RUN_FILES = ("config.json", "metrics.csv", "timing.csv", "summary.json", "failed.json")
@@ -23,37 +25,69 @@ def publish(folder: pathlib.Path, target: pathlib.Path) -> None:
   """Copies an output folder, whose report is made first.
 
   Args:
-    folder: Of `--reproduce` or of any runs.
-    target: Made; what it holds already of the same runs is replaced.
+    folder: Of `--reproduce`, of any runs, or of one.
+    target: Made; an earlier copy is replaced as a whole, so that nothing stays of runs
+      that are gone or have failed since. On an error it is left as it was.
 
   Raises:
-    OutputError: the folder holds no run, or a file cannot be read or written.
+    OutputError: the folder holds no run, one of the two lies in the other, or a file
+      cannot be read or written.
   """
+  _check_apart(folder.resolve(), target.resolve())
   commands.report(str(folder))
   with writing(target):
-    for file in sorted(folder.rglob("*")):
-      relative = file.relative_to(folder)
-      if _is_wanted(relative):
-        (target / relative).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target / relative)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    place = {"prefix": f".{target.name}-", "dir": target.parent}
+    with tempfile.TemporaryDirectory(**place) as aside:  # a rename needs one disk
+      new, old = pathlib.Path(aside) / "new", pathlib.Path(aside) / "old"
+      for file in _wanted(folder):
+        copy = new / file.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+      _swap(new, target, old)
 
 
-def _is_wanted(relative: pathlib.Path) -> bool:
-  """Files of the folder itself, its figures, and of each run."""
-  parts = relative.parts
-  if any(part.startswith(".") for part in parts):
-    return False
-  if len(parts) == 1:
-    return parts[0] in ("plan.json", *_CARD_FILES)
-  if parts[0] == "figures":
-    return relative.suffix == ".png"
-  return len(parts) == 2 and parts[1] in _RUN_FILES
+def _check_apart(folder, target):
+  if target.is_relative_to(folder) or folder.is_relative_to(target):
+    raise OutputError(
+      f"publish: the folder and its copy must lie apart, got {folder} and {target}. "
+      "Publish a folder of runs that neither holds published ones nor is one."
+    )
 
 
-def main() -> None:
-  for name in sys.argv[1:]:
-    folder = pathlib.Path(name).resolve()
-    publish(folder, PUBLISHED / folder.name)
+def _wanted(folder) -> Iterator[pathlib.Path]:
+  """Files of each run, the plans, and scorecard and figures of the folder itself."""
+  files = [run / name for run in run_values.find(folder) for name in _RUN_FILES]
+  files += [inner / "plan.json" for inner in run_values.find(folder, "plan.json")]
+  files += [folder / name for name in _CARD_FILES]
+  files += (folder / "figures").rglob("*.png")
+  return (file for file in files if file.is_file())
+
+
+def _swap(new, target, old):
+  """Puts `new` in the place of `target`, which becomes `old`; both or neither."""
+  try:
+    if target.exists():
+      target.rename(old)
+    new.rename(target)
+  finally:
+    if old.exists() and not target.exists():
+      old.rename(target)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Publishes the folders named on the command line; ends the program on an error."""
+  parser = argparse.ArgumentParser(
+    prog="python -m tff_defenses.experiments.publish",
+    description=f"Copies what matters of output folders to {PUBLISHED}.",
+  )
+  parser.add_argument("folder", nargs="+", help="of --reproduce, or of any runs")
+  for name in parser.parse_args(argv).folder:
+    folder = pathlib.Path(name).expanduser().resolve()
+    try:
+      publish(folder, PUBLISHED / folder.name)
+    except OutputError as error:
+      parser.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import time
 
 import pandas as pd
 
-from tff_defenses.experiments import figures, loop, presets, report
+from tff_defenses.experiments import presets
 from tff_defenses.experiments.config import ExperimentConfig
 
 COLUMNS = (
@@ -19,6 +19,26 @@ COLUMNS = (
 )
 
 
+def configs(
+  output_dir: str, *, seed: int = 0, cache_dir: str | None = None
+) -> dict[int, list[ExperimentConfig]]:
+  """The runs of each part, in order; arguments as those of `run`."""
+  output = pathlib.Path(output_dir).expanduser()
+  return {
+    part.number: [
+      ExperimentConfig(
+        **part.settings,
+        defense=defense,
+        seed=seed,
+        cache_dir=cache_dir,
+        output_dir=str(output / f"part{part.number}_{defense}"),
+      )
+      for defense in part.defenses
+    ]
+    for part in presets.QUICK_START
+  }
+
+
 def run(
   runtime, output_dir: str, *, seed: int = 0, cache_dir: str | None = None
 ) -> str:
@@ -30,22 +50,18 @@ def run(
     seed: Of data, models and attacks; the same for all defenses.
     cache_dir: Where client shards lie; None: the user's cache.
   """
+  from tff_defenses.experiments import loop, report  # here: `configs` is cheap
+
   output = pathlib.Path(output_dir).expanduser()
   rows = []
-  for part in presets.QUICK_START:
+  for number, runs in configs(output_dir, seed=seed, cache_dir=cache_dir).items():
     results = {}
-    for defense in part.defenses:
+    for config in runs:
       begun = time.monotonic()
-      config = ExperimentConfig(
-        **part.settings,
-        defense=defense,
-        seed=seed,
-        cache_dir=cache_dir,
-        output_dir=str(output / f"part{part.number}_{defense}"),
-      )
-      results[defense] = loop.run(config, runtime, reuse=False)
-      rows.append(_row(part.number, results[defense], time.monotonic() - begun))
-    _draw(part.number, results, output / "figures")
+      results[config.defense] = loop.run(config, runtime, reuse=False)
+      seconds = time.monotonic() - begun
+      rows.append(_row(number, results[config.defense], seconds))
+    _draw(number, results, output / "figures")
   frame = pd.DataFrame(rows, columns=COLUMNS)
   frame.to_csv(output / "summary.csv", index=False)
   return report.table(frame.to_dict("records"))
@@ -66,6 +82,8 @@ def _row(number, result, seconds):
 
 def _draw(number, results, folder):
   """Success over rounds for a part; trust, MMD and PLRs where FLARE ran."""
+  from tff_defenses.experiments import figures
+
   attack = next(iter(results.values())).config.attack
   title = f"Part {number}: {attack}"
   runs = {defense: result.folder.path for defense, result in results.items()}

@@ -86,8 +86,9 @@ def read(output_dir: str | os.PathLike, plan: Any = None) -> Content:
     card = scorecard.build(plan)
     document = scorecard_document.of_scorecard(card)
     return Content(folder, document, card.scores, plan.scale, plan)
-  for inner in sorted(folder.glob("*/plan.json")):
-    faults.append(f"{inner.parent} has a scorecard of its own: report that folder.")
+  for inner in run_values.find(folder, "plan.json"):
+    if inner != folder:
+      faults.append(f"{inner} has a scorecard of its own: report that folder.")
   runs, unreadable = run_values.read_all(folder)
   if not runs:
     raise OutputError(

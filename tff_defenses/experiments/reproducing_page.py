@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 
 from tff_defenses.experiments import papers
 
-_PAPERS = {"flare": "FLARE", "fl_plas": "FL-PLAS"}
 _INTRODUCTION = """\
 # Reproducing the papers
 
@@ -25,15 +24,16 @@ difference, and whether it lies within a band that was fixed beforehand
 ```bash
 uv run run_experiments.py --reproduce=flare:table3 --data_dir=~/data            # the paper's setting
 uv run run_experiments.py --reproduce=flare:table3 --data_dir=~/data --dry_run  # only: how long?
-uv run run_experiments.py --reproduce=flare:table3 --data_dir=~/data --dataset=fashion_mnist --defense=krum,flare --seeds=0
+uv run run_experiments.py --reproduce=flare:table3 --data_dir=~/data --dataset=fashion_mnist --attack=krum_backdoor --defense=krum,flare --seeds=0
 uv run run_experiments.py --reproduce=flare:table3 --data_dir=~/data --scale=0.05 --jobs=2
 uv run run_experiments.py --report=results/flare-table3-scale0.05               # at any time
 ```
 
 `--scale=s` does about s times the work: epochs are divided by the cube root of 1/s, the
 rounds and the training images share the rest; every number of such a run is marked as
-reduced and none counts as reproduced. `--variants=all` adds other readings of the
-papers, `--variants="split as published"` one of them, by any part of its name.
+reduced and none counts as reproduced. FL-PLAS's pre-trained start is not scaled: it is
+made once, about five minutes for MNIST, and kept. `--variants=all` adds other readings of the
+papers, `--variants="split as published"` one of them, by its name or part of it.
 FL-PLAS's runs start from a model of clean federated averaging (`--from_scratch`: from
 random weights), since the authors' checkpoints are not public.
 
@@ -70,7 +70,7 @@ def _overview(tables, hours):
     lines.append(
       [
         f"[`{table.name}`](#{_anchor(table)})",
-        f"{_PAPERS[table.paper]} {table.anchor}: {table.title}",
+        f"{papers.PAPER_NAMES[table.paper]} {table.anchor}: {table.title}",
         row.get("runs", "-"),
         str(printed),
         _hours(row),
@@ -95,7 +95,7 @@ def _section(table) -> str:
   lines = [
     f"## {table.name}",
     "",
-    f"{_PAPERS[table.paper]} {table.anchor}: {table.title}. "
+    f"{papers.PAPER_NAMES[table.paper]} {table.anchor}: {table.title}. "
     + ("" if seeds is None else f"Paper: {seeds} run{'s' * (seeds != 1)} a cell."),
     "",
     f"    uv run run_experiments.py --reproduce={table.name} --data_dir=~/data",

@@ -100,7 +100,8 @@ class Plan:
     if found is not None:
       _check_same(self.output_dir, found, content)
     for name in _GROWING:
-      content[name] = sorted({*getattr(self, name), *(found or {}).get(name, ())})
+      before = [] if found is None else _grown(self.output_dir, found, name)
+      content[name] = sorted({*getattr(self, name), *before})
     if found != content:
       with writing(self.output_dir):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +140,8 @@ def plan(
     datasets, defenses, attacks: Keys of the registries, and "none"; None or "all" among
       them: all. A defense stands for all its columns.
     from_scratch, data_dir, cache_dir: See `Plan`.
-    variants: Parts of their names, in any case; "all" stands for every one.
+    variants: Names of other readings, in any case, or parts that may stand for several;
+      "all": every one.
     output_dir: None: a folder below `results` that names table and scale.
 
   Raises:
@@ -168,11 +170,7 @@ def plan(
     cache_dir=cache_dir,
     output_dir=output_dir,
   )
-  if not made.cells:
-    raise ConfigError(
-      f"plan: {name} must have a cell with the data sets, defenses and attacks asked "
-      "for, got none with all. Leave one out."
-    )
+  _check_has_cells(made, variants)
   return made
 
 
@@ -190,13 +188,11 @@ def read(folder: str | os.PathLike) -> Plan | None:
     return None
   _check_same(folder, found, {"version": tff_defenses.__version__})
   try:
-    settings = {name: found[name] for name in (*_FIXED, *_GROWING)}
+    settings = {name: found[name] for name in _FIXED}
+    settings |= {name: _grown(folder, found, name) for name in _GROWING}
     return plan(**settings, output_dir=os.fspath(folder))
   except (KeyError, TypeError, ValueError) as error:
-    raise OutputError(
-      f"`output_dir` {folder} must hold a sound plan.json, got: {error}. Choose "
-      "another folder, or remove this one."
-    ) from error
+    raise _damaged(folder, error) from error
 
 
 def _settings(cell) -> dict[str, Any]:
@@ -211,6 +207,22 @@ def _settings(cell) -> dict[str, Any]:
   else:
     merged["attack_settings"] = cell.settings.get("attack_settings", {})
   return merged
+
+
+def _check_has_cells(made, variants):
+  """Raises ConfigError if narrowing leaves nothing of the table, or of a variant."""
+  if not made.cells:
+    raise ConfigError(
+      f"plan: {made.name} must have a cell with the data sets, defenses and attacks "
+      "asked for, got none with all. Leave one out."
+    )
+  left_out = set(made.variants) - {cell.variant for cell in made.cells}
+  if left_out and "all" not in variants:
+    raise ConfigError(
+      f"plan: {made.name}: each of `variants` must have a cell with the data sets, "
+      "defenses and attacks asked for, got none for "
+      f"{', '.join(sorted(left_out))}. Leave it out."
+    )
 
 
 def _narrowed(table, field, wanted):
@@ -232,16 +244,18 @@ def _chosen_variants(table, wanted):
   """The names of the table's variants that hold one of the parts asked for."""
   if "all" in wanted:
     return tuple(table.variants)
+  found = set()
   for part in wanted:
-    if not any(part.lower() in name.lower() for name in table.variants):
+    named = [name for name in table.variants if part.lower() == name.lower()]
+    named = named or [v for v in table.variants if part.lower() in v.lower()]
+    if not named or not part.strip():
       known = "; ".join(table.variants) or "none"
       raise ConfigError(
-        f"plan: {table.name}: `variants` must each be part of the name of one of its "
-        f"other readings, got {part!r}. It has: {known}."
+        f"plan: {table.name}: `variants` must each be the name of one of its other "
+        f"readings, or part of it, got {part!r}. It has: {known}."
       )
-  return tuple(
-    name for name in table.variants if any(p.lower() in name.lower() for p in wanted)
-  )
+    found.update(named)
+  return tuple(name for name in table.variants if name in found)
 
 
 def _check_same(folder, found, content):
@@ -261,8 +275,19 @@ def _read_json(file):
   except FileNotFoundError:
     return None
   except (OSError, ValueError) as error:
-    raise OutputError(
-      f"`output_dir` {file.parent} must hold a sound plan.json, got: {error}. Choose "
-      "another folder, or remove this one."
-    ) from error
+    raise _damaged(file.parent, error) from error
   return found if isinstance(found, dict) else {}
+
+
+def _grown(folder, found, name):
+  """A list of plan.json."""
+  if not isinstance(found.get(name), list):
+    raise _damaged(folder, f"`{name}` {found.get(name)!r}, which is no list")
+  return found[name]
+
+
+def _damaged(folder, found):
+  return OutputError(
+    f"`output_dir` {folder} must hold a sound plan.json, got: {found}. Choose another "
+    "folder, or remove this one."
+  )

@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 
 from tff_defenses.experiments import (
+  papers,
   report_markdown,
   reproduction,
   scorecard,
@@ -12,7 +13,6 @@ from tff_defenses.experiments import (
 )
 
 _FOLDER = pathlib.Path(__file__).parents[2] / "results" / "published"
-_PAPERS = {"flare": "FLARE", "fl_plas": "FL-PLAS"}
 
 
 def section(folder: pathlib.Path = _FOLDER) -> str:
@@ -52,10 +52,11 @@ def _overview(cards) -> str:
   head = ["table", "scale", "seeds", *words]
   lines = [head, ["---"] * len(head)]
   for card, found in zip(cards, counted, strict=True):
-    seeds = sorted({seed for score in card.scores for seed in score.by_seed})
-    name = f"{_PAPERS[card.plan.table.paper]} {card.plan.table.anchor}"
+    seeds = dict.fromkeys(tuple(sorted(s.by_seed)) for s in card.scores if s.by_seed)
+    name = f"{papers.PAPER_NAMES[card.plan.table.paper]} {card.plan.table.anchor}"
     numbers = [str(found.get(word, "")) for word in words]
-    lines.append([name, f"{card.plan.scale:g}", ", ".join(map(str, seeds)), *numbers])
+    shown = "; ".join(", ".join(map(str, some)) for some in sorted(seeds))
+    lines.append([name, f"{card.plan.scale:g}", shown, *numbers])
   total = collections.Counter()
   for found in counted:
     total.update(found)
@@ -76,29 +77,41 @@ def _table(card) -> str:
   shown = [s for s in card.scores if s.cell.row in rows]
   part = dataclasses.replace(card, scores=tuple(shown))
   table = scorecard_document.as_printed(part)
-  title = f"**{_PAPERS[card.plan.table.paper]} {card.plan.table.anchor}.** "
+  title = f"**{papers.PAPER_NAMES[card.plan.table.paper]} {card.plan.table.anchor}.** "
   label = f" {card.label}." if card.label else ""
+  label += " From random weights." if card.plan.from_scratch else ""
   legend = f"{table.legend} {table.marks}".strip()
   text = report_markdown.escaped(f"{card.plan.table.title}.{label} {legend}")
-  repeat = f"Again, or narrowed to a cell: `{_command(card)}`"
-  return f"{title}{text}\n\n{report_markdown.table_of(table)}\n\n{repeat}"
+  repeat = "\n".join(f"- `{command}`" for command in _commands(card))
+  return (
+    f"{title}{text}\n\n{report_markdown.table_of(table)}\n\n"
+    f"Again, or narrowed to a cell:\n\n{repeat}"
+  )
 
 
-def _command(card) -> str:
-  """The command whose runs the rows hold."""
-  plan, run = card.plan, [s for s in card.scores if s.by_seed]
-  parts = _listed(name.split(", ")[-1] for name in plan.variants)  # commas part names
-  flags = {
-    "scale": None if plan.scale == 1 else f"{plan.scale:g}",
-    "dataset": _listed(plan.config_of(s.cell, 0).dataset for s in run),
-    "defense": _listed(plan.config_of(s.cell, 0).defense for s in run),
-    "attack": _listed(plan.config_of(s.cell, 0).attack for s in run),
-    "seeds": _listed(str(seed) for seed in sorted(plan.seeds)),
-    "variants": f'"{parts}"' if parts else None,
-  }
-  given = (f" --{name}={value}" for name, value in flags.items() if value is not None)
-  name = f"uv run run_experiments.py --reproduce={plan.name}{''.join(given)}"
-  return f"{name} --data_dir=~/data"
+def _commands(card) -> list[str]:
+  """The commands that make the values shown: cells of equal seeds share one."""
+  by_seeds = collections.defaultdict(list)
+  for score in card.scores:
+    if score.by_seed:
+      by_seeds[tuple(sorted(score.by_seed))].append(score)
+  return [_command(card.plan, seeds, scores) for seeds, scores in by_seeds.items()]
+
+
+def _command(plan, seeds, scores) -> str:
+  configs = [plan.config_of(score.cell, 0) for score in scores]
+  variants = dict.fromkeys(s.cell.variant for s in scores if s.cell.variant)
+  parts = [
+    f"--reproduce={plan.name}",
+    *([] if plan.scale == 1 else [f"--scale={plan.scale:g}"]),
+    *(["--from_scratch"] if plan.from_scratch else []),
+    f"--dataset={_listed(config.dataset for config in configs)}",
+    f"--defense={_listed(config.defense for config in configs)}",
+    f"--attack={_listed(config.attack for config in configs)}",
+    f"--seeds={_listed(map(str, seeds))}",
+    *(f'--variants="{name}"' for name in variants),
+  ]
+  return f"uv run run_experiments.py {' '.join(parts)} --data_dir=~/data"
 
 
 def _listed(names) -> str:

@@ -81,18 +81,24 @@ def settings_key(config: Mapping[str, Any]) -> str:
   return json.dumps(settings, sort_keys=True, default=str)
 
 
-def find(output_dir: str | os.PathLike) -> list[pathlib.Path]:
-  """All folders below `output_dir`, itself included, that hold a config.json."""
+def find(
+  output_dir: str | os.PathLike, name: str = "config.json"
+) -> list[pathlib.Path]:
+  """All folders below `output_dir`, itself included, that hold a file of this name."""
   found = []
   for folder, below, files in os.walk(pathlib.Path(output_dir).expanduser()):
     below[:] = sorted(b for b in below if b not in _SKIPPED and b[0] != ".")
-    if "config.json" in files:
+    if name in files:
       found.append(pathlib.Path(folder))
   return found
 
 
 def read_all(output_dir: str | os.PathLike) -> tuple[list[RunValues], list[str]]:
-  """All runs below a folder, and a sentence for each thing that could not be read."""
+  """All runs below a folder, each once, and a sentence for each thing left out.
+
+  A run that several folders hold, such as a table and its published copy, is read from
+  the one that has come furthest, else from the first.
+  """
   runs, faults = [], []
   for folder in find(output_dir):
     try:
@@ -102,7 +108,47 @@ def read_all(output_dir: str | os.PathLike) -> tuple[list[RunValues], list[str]]
       continue
     runs.append(run)
     faults += run.faults
-  return runs, faults
+  first = _first_of_each(runs)
+  faults += _repeats(pathlib.Path(output_dir).expanduser(), runs, first)
+  return [run for run in runs if first[run.folder] is run], faults
+
+
+def _repeats(output_dir, runs, first):
+  """One sentence if some folders are left out."""
+  pairs = [
+    (
+      run.folder.relative_to(output_dir),
+      first[run.folder].folder.relative_to(output_dir),
+    )
+    for run in runs
+    if first[run.folder] is not run
+  ]
+  if not pairs:
+    return []
+  return [
+    f"report: each run counts once, but {len(pairs)} folder(s) repeat the run of "
+    f"another and are left out, such as {pairs[0][0]}, which repeats {pairs[0][1]}. "
+    "Report such a folder by itself to see it."
+  ]
+
+
+def _first_of_each(runs):
+  """Folder of a run -> the run that is shown for it and its repeats."""
+  found, known = {}, {}
+  for run in sorted(runs, key=_how_far):
+    config_hash, seed = run.config.get("config_hash"), run.seed
+    names = [] if config_hash is None else [str(config_hash)]
+    names += [] if seed is None else [(run.key, str(seed))]
+    first = next((known[name] for name in names if name in known), run)
+    known |= dict.fromkeys(names, first)
+    found[run.folder] = first
+  return found
+
+
+def _how_far(run):
+  """Sorts the furthest to the front."""
+  rank = (DONE, RUNNING, FAILED, LEFT).index(run.status)
+  return rank, 0 if run.status == DONE else -run.rounds_done
 
 
 def read(folder: str | os.PathLike) -> RunValues | None:

@@ -154,7 +154,7 @@ def build(plan: "Plan") -> Scorecard:
   scores, reduced = [], plan.scale != 1
   known = {_key_of(plan, cell) for cell in plan.table.cells}
   for cell in plan.cells:
-    config = plan.config_of(cell, plan.seeds[0]).to_dict()
+    config = plan.config_of(cell, plan.seeds[0]).settings()
     found = by_key.get(run_values.settings_key(config), [])
     scores.append(score(cell, config, found, wanted=plan.seeds, is_reduced=reduced))
   faults += version_faults(runs) + _foreign([r for r in runs if r.key not in known])
@@ -226,7 +226,7 @@ def version_faults(runs: Sequence[run_values.RunValues]) -> list[str]:
 def _verdict(draft, open_runs, is_reduced):
   """Kind and words."""
   if not draft.by_seed:
-    return _verdict_without_value(draft, open_runs)
+    return _verdict_without_value(open_runs)
   if draft.cell.reported is None:
     return NO_PAPER_VALUE, NO_PAPER_VALUE + _so_far(draft)
   holds = draft.cell.holds(draft.mean)
@@ -239,7 +239,7 @@ def _verdict(draft, open_runs, is_reduced):
   return OFF, f"off by {off}{reduced}{_so_far(draft)}"
 
 
-def _verdict_without_value(draft, open_runs):
+def _verdict_without_value(open_runs):
   failed = [r for r in open_runs if r.status == run_values.FAILED]
   running = [r for r in open_runs if r.status == run_values.RUNNING]
   if failed:
@@ -280,7 +280,7 @@ def _sentence(text):
 
 
 def _key_of(plan, cell):
-  return run_values.settings_key(plan.config_of(cell, plan.seeds[0]).to_dict())
+  return run_values.settings_key(plan.config_of(cell, plan.seeds[0]).settings())
 
 
 def _foreign(runs):

@@ -50,14 +50,19 @@ def adopt(configs: Sequence[ExperimentConfig]) -> int:
 
 
 def _adopt(config) -> bool:
+  source = _finished_neighbour(config)
+  if source is not None:
+    _copy(source, pathlib.Path(config.output_dir).expanduser())
+  return source is not None
+
+
+def _finished_neighbour(config) -> pathlib.Path | None:
+  """A neighbour's folder with this run; None: there is none, or it has begun here."""
   target = pathlib.Path(config.output_dir).expanduser()
   if target.exists():
-    return False
-  for source in target.parent.parent.glob(f"*/{target.name}"):
-    if _is_same(source, config):
-      _copy(source, target)
-      return True
-  return False
+    return None
+  neighbours = target.parent.parent.glob(f"*/{target.name}")
+  return next((source for source in neighbours if _is_same(source, config)), None)
 
 
 def _is_same(folder, config) -> bool:
@@ -83,8 +88,4 @@ def _copy(source, target) -> None:
 
 def is_finished_elsewhere(config: ExperimentConfig) -> bool:
   """Whether `adopt` would take a run over."""
-  target = pathlib.Path(config.output_dir).expanduser()
-  if target.exists():
-    return False
-  neighbours = target.parent.parent.glob(f"*/{target.name}")
-  return any(_is_same(source, config) for source in neighbours)
+  return _finished_neighbour(config) is not None

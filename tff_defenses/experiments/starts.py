@@ -40,7 +40,7 @@ def _key(config) -> str:
   for name in ("defense", "defense_settings", "output_dir", "measure"):
     del settings[name]
   if config.pretrained_file is not None:
-    found = os.stat(config.pretrained_file)
+    found = os.stat(os.path.expanduser(config.pretrained_file))
     settings["file"] = [found.st_mtime_ns, found.st_size]
   return json.dumps(settings, sort_keys=True)
 
@@ -48,7 +48,7 @@ def _key(config) -> str:
 def _make(config, fed, runtime, progress):
   keras_fn = federation_lib.keras_fn(config)
   if config.pretrained_file is not None:
-    return weight_files.load(config.pretrained_file, keras_fn)
+    return weight_files.load(os.path.expanduser(config.pretrained_file), keras_fn)
   if config.warmup_rounds:
     return warm_start.weights(config, fed, runtime, progress=progress)
   model_fn = split.make_model_fn(keras_fn)

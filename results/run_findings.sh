@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# The small experiments behind docs/findings.md: real digits (`mnist5k`, in the package),
+# minutes each, three seeds. One setting is changed at a time.
+#
+#   results/run_findings.sh [flare|strength|fl_plas ...]     default: all, an hour and a half
+#
+# Everything is resumed: stop it at any time and give the same command again. Each group
+# is a folder; `uv run run_experiments.py --report=results/findings-flare` tables it.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+grid() {  # group, flags
+  local folder="results/findings-$1"
+  shift
+  uv run run_experiments.py --output_dir="$folder" --seeds=0,1,2 "$@" </dev/null
+}
+
+# One of ten clients attacks; 1,500 images, six rounds of two epochs.
+federation=(--dataset=mnist5k --model=lenet --num_clients=10 --malicious_fraction=0.1
+  --max_train_images=1500 --max_test_images=500 --rounds=6 --local_epochs=2
+  --batch_size=16 --optimizer=adam --learning_rate=0.001)
+
+# Is it the rule that stops the attacker, or the attacker's place in the list, the
+# temperature or the tie rule? The clipped MMD of the authors' code ranks ties by index.
+flare() {
+  local attacks=('krum_backdoor {}' 'krum_backdoor {"form":"self","boost":10.0}'
+    'coomed_backdoor {"boost":10.0}' 'plr_matching {}')
+  for attack in "${attacks[@]}"; do
+    for place in --nomalicious_first --malicious_first; do
+      local common=("${federation[@]}" "$place" --attack="${attack%% *}"
+        --attack_settings="${attack#* }")
+      grid flare "${common[@]}" --defense=fedavg,flare
+      for settings in '{"temperature_mode":"mean_votes"}' \
+        '{"temperature_mode":"mean_votes","mmd":"authors"}'; do
+        grid flare "${common[@]}" --defense=flare --defense_settings="$settings"
+      done
+    done
+  done
+}
+
+# What does an attack that misses its target need?
+strength() {
+  for settings in '{}' '{"boost":3.0}' '{"boost":10.0}' '{"mal_epochs":10}' \
+    '{"num_targets":5}' '{"form":"self"}' '{"form":"self","boost":10.0}'; do
+    grid strength "${federation[@]}" --attack=krum_backdoor \
+      --attack_settings="$settings" --defense=fedavg,krum
+  done
+  for settings in '{}' '{"boost":3.0}' '{"boost":10.0}' '{"mal_epochs":10}' \
+    '{"num_targets":5}'; do
+    grid strength "${federation[@]}" --attack=coomed_backdoor \
+      --attack_settings="$settings" --defense=fedavg,median
+  done
+}
+
+# How much of FL-PLAS is its private classifiers alone, and what does a backdoor do that
+# sits in the shared features? 16 of 20 clients attack.
+fl_plas() {
+  for split in --noas_published --as_published; do
+    local common=(--preset=quick_trigger --partition=dirichlet --alpha=0.2 "$split")
+    grid fl_plas "${common[@]}" --attack=trigger --defense=local,fl_plas,fedavg
+    grid fl_plas "${common[@]}" --attack=trigger --defense=fl_plas --shared_cut=last_layer
+    for eta in 1.0 0.01; do
+      grid fl_plas "${common[@]}" --attack=feature_backdoor --defense=fl_plas \
+        --attack_settings="{\"layer\":\"flatten\",\"eta\":$eta}"
+      grid fl_plas "${common[@]}" --attack=feature_backdoor --defense=fl_plas \
+        --shared_cut=last_layer --attack_settings="{\"eta\":$eta}"
+    done
+  done
+}
+
+for group in "${@:-flare strength fl_plas}"; do
+  for name in $group; do "$name"; done
+done

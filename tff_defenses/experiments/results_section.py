@@ -90,17 +90,16 @@ def _table(card) -> str:
 
 
 def _commands(card) -> list[str]:
-  """The commands that make the values shown: cells of equal seeds share one."""
-  by_seeds = collections.defaultdict(list)
+  """The commands that make the values shown: one for equal seeds and reading."""
+  alike = collections.defaultdict(list)
   for score in card.scores:
     if score.by_seed:
-      by_seeds[tuple(sorted(score.by_seed))].append(score)
-  return [_command(card.plan, seeds, scores) for seeds, scores in by_seeds.items()]
+      alike[tuple(sorted(score.by_seed)), score.cell.variant].append(score.cell)
+  return [_command(card.plan, *key, cells) for key, cells in alike.items()]
 
 
-def _command(plan, seeds, scores) -> str:
-  configs = [plan.config_of(score.cell, 0) for score in scores]
-  variants = dict.fromkeys(s.cell.variant for s in scores if s.cell.variant)
+def _command(plan, seeds, variant, cells) -> str:
+  configs = [plan.config_of(cell, 0) for cell in cells]
   parts = [
     f"--reproduce={plan.name}",
     *([] if plan.scale == 1 else [f"--scale={plan.scale:g}"]),
@@ -109,7 +108,7 @@ def _command(plan, seeds, scores) -> str:
     f"--defense={_listed(config.defense for config in configs)}",
     f"--attack={_listed(config.attack for config in configs)}",
     f"--seeds={_listed(map(str, seeds))}",
-    *(f'--variants="{name}"' for name in variants),
+    *([f'--variants="{variant}"'] if variant else []),
   ]
   return f"uv run run_experiments.py {' '.join(parts)} --data_dir=~/data"
 

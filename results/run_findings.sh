@@ -59,11 +59,12 @@ fl_plas() {
     local common=(--preset=quick_trigger --partition=dirichlet --alpha=0.2 "$split")
     grid fl_plas "${common[@]}" --attack=trigger --defense=local,fl_plas,fedavg
     grid fl_plas "${common[@]}" --attack=trigger --defense=fl_plas --shared_cut=last_layer
-    for eta in 1.0 0.01; do
-      grid fl_plas "${common[@]}" --attack=feature_backdoor --defense=fl_plas \
-        --attack_settings="{\"layer\":\"flatten\",\"eta\":$eta}"
-      grid fl_plas "${common[@]}" --attack=feature_backdoor --defense=fl_plas \
-        --shared_cut=last_layer --attack_settings="{\"eta\":$eta}"
+    local hidden=("${common[@]}" --attack=feature_backdoor --defense=fl_plas)
+    for settings in '{}' '{"eta":0.01}'; do
+      grid fl_plas "${hidden[@]}" --shared_cut=last_layer --attack_settings="$settings"
+    done
+    for settings in '{"layer":"flatten"}' '{"layer":"flatten","eta":0.01}'; do
+      grid fl_plas "${hidden[@]}" --attack_settings="$settings"
     done
   done
 }

@@ -69,6 +69,13 @@ def craft(attack, *, honest=None, benign_mean=None, epochs=None):
   return [u.numpy() for u in update]
 
 
+def descend(model, tape, value, boost=1.0):
+  """A step of gradient descent, written out."""
+  slopes = tape.gradient(value, model.trainable_variables)
+  for v, g in zip(model.trainable_variables, slopes, strict=True):
+    v.assign_sub(0.1 * boost * g)
+
+
 def plain_training(start, epochs, *, rho=0.0, anchor=None, boost=1.0, malicious=True):
   """The same loops in plain Keras, written anew."""
   model = keras_fn()
@@ -82,21 +89,11 @@ def plain_training(start, epochs, *, rho=0.0, anchor=None, boost=1.0, malicious=
         value = loss(labels[rows], model(images[rows]))
         for v, a in zip(model.trainable_variables, anchor or start, strict=True):
           value += rho / 2 * tf.reduce_sum((v - a) ** 2)
-      for v, g in zip(
-        model.trainable_variables,
-        tape.gradient(value, model.trainable_variables),
-        strict=True,
-      ):
-        v.assign_sub(0.1 * g)
+      descend(model, tape, value)
       if malicious:
         with tf.GradientTape() as tape:
           value = loss([0], model(TARGET))
-        for v, g in zip(
-          model.trainable_variables,
-          tape.gradient(value, model.trainable_variables),
-          strict=True,
-        ):
-          v.assign_sub(0.1 * boost * g)
+        descend(model, tape, value, boost)
   return model.get_weights()
 
 
@@ -373,10 +370,5 @@ def test_converge_looks_at_the_loss_every_so_often(monkeypatch, check_every, ste
   for _ in range(steps):
     with tf.GradientTape() as tape:
       value = loss([0], model(TARGET))
-    for v, g in zip(
-      model.trainable_variables,
-      tape.gradient(value, model.trainable_variables),
-      strict=True,
-    ):
-      v.assign_sub(0.1 * g)
+    descend(model, tape, value)
   assert_close(craft(backdoor), minus(THETA, model.get_weights()))

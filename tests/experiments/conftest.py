@@ -63,3 +63,21 @@ def figures(monkeypatch):
 
   monkeypatch.setattr(plot_style, "write", keep)
   return drawn
+
+
+@pytest.fixture
+def toy(tmp_path, shard_cache):
+  """A toy config that writes to this test's own folder."""
+  return lambda **changes: toy_runs.toy(tmp_path / "run", shard_cache, **changes)
+
+
+@pytest.fixture
+def never_train(monkeypatch):
+  """Fails the test if anything is built."""
+
+  def fail(*_, **__):
+    raise AssertionError("a run was started")
+
+  from tff_defenses.experiments import trainers
+
+  monkeypatch.setattr(trainers, "build", fail)

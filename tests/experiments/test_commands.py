@@ -22,16 +22,20 @@ class Result(str):
   ok = True
 
 
-@pytest.fixture
-def plan(tmp_path):
+def plan_of(folder, defenses):
   return reproduction.plan(
     "flare:table3",
     seeds=[0],
     scale=0.01,
     datasets=["fashion_mnist"],
-    defenses=["krum", "flare"],
-    output_dir=str(tmp_path / "out"),
+    defenses=defenses,
+    output_dir=str(folder),
   )
+
+
+@pytest.fixture
+def plan(tmp_path):
+  return plan_of(tmp_path / "out", ["krum", "flare"])
 
 
 @pytest.fixture
@@ -71,14 +75,7 @@ def test_a_plan_is_saved_run_and_reported(plan, ran, tmp_path):
 
 def test_a_second_table_takes_over_the_runs_of_the_first(plan, ran, tmp_path):
   commands.run(plan.configs(), contextlib.nullcontext, plan=plan)
-  again = reproduction.plan(
-    "flare:table3",
-    seeds=[0],
-    scale=0.01,
-    datasets=["fashion_mnist"],
-    defenses=["krum"],
-    output_dir=str(tmp_path / "other"),
-  )
+  again = plan_of(tmp_path / "other", ["krum"])
   ran.here.clear()
   commands.run(again.configs(), contextlib.nullcontext, plan=again)
   assert ran.here == [] and len(again.configs()) == 2
@@ -87,14 +84,7 @@ def test_a_second_table_takes_over_the_runs_of_the_first(plan, ran, tmp_path):
 
 def test_a_narrowed_call_finds_no_fault_with_the_other_runs(plan, ran, tmp_path):
   commands.run(plan.configs(), contextlib.nullcontext, plan=plan)
-  fewer = reproduction.plan(
-    "flare:table3",
-    seeds=[0],
-    scale=0.01,
-    datasets=["fashion_mnist"],
-    defenses=["krum"],
-    output_dir=str(tmp_path / "out"),
-  )
+  fewer = plan_of(tmp_path / "out", ["krum"])
   text, _ = commands.run(fewer.configs(), contextlib.nullcontext, plan=fewer)
   assert "belong to no cell" not in text
 

@@ -33,6 +33,11 @@ def toy(output_dir, cache_dir, **changes):
   return ExperimentConfig(**{**SETTINGS, **folders, **changes})
 
 
+def content(folder, name):
+  """Bytes of a file of a `RunFolder`."""
+  return (folder.path / name).read_bytes()
+
+
 class SendsNaN:
   """A training attack whose updates are not finite."""
 

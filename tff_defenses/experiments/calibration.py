@@ -95,8 +95,8 @@ def estimate(
     makes_start = cost is not None and _makes_start(config, starts)
     size = sizes[config.dataset]
     done = progress.rounds_done(config) if resume else 0
-    left = None if is_finished else config.rounds - done
-    rows.append(_row(config, cost, size, left, makes_start))
+    to_do = None if is_finished else config.rounds - done
+    rows.append(_row(config, cost, size, to_do, makes_start))
   return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -249,14 +249,14 @@ def _models(config):
   return config.num_clients - config.num_malicious if _is_personal(config) else 1
 
 
-def _row(config, cost, size, left, makes_start):
+def _row(config, cost, size, rounds, makes_start):
   each, tested = _images(config, size)
   in_round = each * config.num_drawn * config.local_epochs
   seconds = 0.0
-  if left is not None:
+  if rounds is not None:
     seconds = math.nan
     if cost is not None:
-      seconds = _seconds(config, cost, in_round, tested, left)
+      seconds = _seconds(config, cost, in_round, tested, rounds)
       seconds += makes_start * _start_seconds(config, cost, size)
   return (
     *(config.dataset, config.defense, config.attack, config.seed, config.rounds),

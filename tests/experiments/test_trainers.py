@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.experiments import toy_runs
 from tff_defenses.experiments import federation, starts, trainers
-from tff_defenses.learning import pretraining
+from tff_defenses.learning import pretraining, root_training
 
 
 @pytest.fixture
@@ -146,3 +146,19 @@ def test_client_inputs_are_those_of_the_drawn_clients(fl_plas_run):
   inputs = fl_plas_run.trainer.client_inputs(2, [1, 3])
   assert [int(x["client_index"]) for x in inputs] == [1, 3]
   assert [bool(x["is_malicious"]) for x in inputs] == [False, True]
+
+
+def test_the_servers_own_training_follows_the_clients(toy, monkeypatch):
+  given, original = {}, root_training.build_root_update_fn
+
+  def build(*arguments, **settings):
+    given.update(settings)
+    return original(*arguments, **settings)
+
+  monkeypatch.setattr(root_training, "build_root_update_fn", build)
+  config = toy(
+    defense="fltrust", rate_decay=0.5, drop_remainder=True, batch_size=8, root_epochs=3
+  )
+  trainers.build(config, federation.build(config), None)
+  expected = {"epochs": 3, "batch_size": 8, "rate_decay": 0.5, "drop_remainder": True}
+  assert given == expected

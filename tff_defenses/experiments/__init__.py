@@ -10,7 +10,8 @@ Where to look, from the command line down:
             -> configs
   data      datasets (dataset_specs, raw_files, tfds_files), held_out, partition, shards
             (shard_reader), federation: the clients of one experiment
-  attacks   data_attacks, training_attacks, update_attacks, threat_model
+  rules     aggregation: the defense; data_attacks, training_attacks, update_attacks,
+            threat_model; trial_builds: all of them, before the first run
   one run   loop: trainers (global_trainer, personal_trainers, extractor_swap), starts
             (warm_start, weight_files), scoring, metrics, detection, probe
   its files records (round_tables, run_record, whole_files), checkpoint, plr_files

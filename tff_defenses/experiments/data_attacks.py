@@ -4,7 +4,7 @@ import numpy as np
 
 import attacks
 from tff_defenses.experiments import config as config_lib
-from tff_defenses.experiments.datasets import Dataset
+from tff_defenses.experiments.datasets import Dataset, DatasetSpec
 from tff_defenses.experiments.errors import DataError
 from tff_defenses.experiments.registry_calls import call_builder
 
@@ -21,25 +21,37 @@ def build(config: config_lib.ExperimentConfig, dataset: Dataset, shared: np.ndar
     ConfigError: the attack does not take the settings, or does not fit the data set.
     DataError: what the attack needs is not in the data, or its files are missing.
   """
-  name, given = named(config)
-  if name is None:
+  attack = make(config, dataset)
+  if attack is None:
     return None
-  spec = attacks.ATTACKS[name]
-  suited = spec.suited(class_names=dataset.class_names, image_shape=dataset.image_shape)
-  settings = {**suited, **given}
-  attack = call_builder("attack_settings", name, spec.build, **settings)
-  try:
-    attack.check(dataset.num_classes, dataset.image_shape)
-  except ValueError as error:
-    raise config_lib.ConfigError(
-      f"ExperimentConfig: attack {name!r} must fit data set "
-      f"{config.dataset!r}. {error}"
-    ) from error
   train = dataset.train_images, dataset.train_labels
   try:
     return attack.prepare(*train, folder=config.data_dir, shared=shared)
   except (OSError, ValueError) as error:
     raise DataError(str(error)) from error
+
+
+def make(config: config_lib.ExperimentConfig, data: Dataset | DatasetSpec):
+  """The attack, checked against what is known of the data before they are loaded.
+
+  Raises:
+    ConfigError: the attack does not take the settings, or does not fit the data set.
+  """
+  name, given = named(config)
+  if name is None:
+    return None
+  spec = attacks.ATTACKS[name]
+  suited = spec.suited(class_names=data.class_names, image_shape=data.image_shape)
+  settings = {**suited, **given}
+  attack = call_builder("attack_settings", name, spec.build, **settings)
+  try:
+    attack.check(data.num_classes, data.image_shape)
+  except ValueError as error:
+    raise config_lib.ConfigError(
+      f"ExperimentConfig: attack {name!r} must fit data set "
+      f"{config.dataset!r}. {error}"
+    ) from error
+  return attack
 
 
 def named(config: config_lib.ExperimentConfig) -> tuple[str | None, dict]:

@@ -18,13 +18,12 @@ from tff_defenses.experiments import (
   partition,
   shards,
 )
-from tff_defenses.experiments.registry_calls import call_builder
 
 __all__ = [
   "Federation",
   "build",
   "cache_folder",
-  "call_builder",
+  "choose_targets",
   "draw_clients",
   "keras_fn",
   "shared_layers",
@@ -102,7 +101,7 @@ def build(config: config_lib.ExperimentConfig) -> Federation:
     backdoor_images=backdoor[0],
     backdoor_labels=backdoor[1],
     backdoor_target=backdoor[2],
-    targets=_choose_targets(config, images, labels),
+    targets=choose_targets(config, images, labels),
     class_names=tuple(dataset.class_names),
     source=dataset.source,
   )
@@ -158,7 +157,12 @@ _TARGET_SETTINGS = (
 )
 
 
-def _choose_targets(config, images, labels):
+def choose_targets(config, images, labels):
+  """D_mal of a training attack, from images that clients share; None without one.
+
+  Raises:
+    ValueError: a setting is outside its range, or the images do not suffice.
+  """
   if config_lib.attacks_kind(config.attack) != "training":
     return None
   if "images" not in attacks.ATTACKS[config.attack].needs:

@@ -8,16 +8,17 @@ import numpy as np
 import tensorflow_federated as tff
 
 from models import split
-from tff_defenses import aggregators
+from tff_defenses.experiments import (
+  aggregation,
+  scoring,
+  shards,
+  training_attacks,
+  update_attacks,
+)
 from tff_defenses.experiments import federation as federation_lib
-from tff_defenses.experiments import scoring, shards, training_attacks, update_attacks
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.federation import Federation
-from tff_defenses.learning import (
-  fed_avg,
-  optimizers,
-  root_training,
-)
+from tff_defenses.learning import fed_avg
 from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE
 from tff_defenses.learning.evaluation import Evaluator
 
@@ -37,7 +38,8 @@ class GlobalTrainer:
     self.keras_fn = federation_lib.keras_fn(config)
     self.model_fn = split.make_model_fn(self.keras_fn)
     self.initial_weights = initial_weights
-    self.process = self.build_process(self._build_aggregator())
+    aggregator = aggregation.build_aggregator(config, self.model_fn, fed.held_out)
+    self.process = self.build_process(aggregator)
     self.scorer = scoring.Scorer(self._build_evaluator(), fed)
 
   def build_process(self, aggregator):
@@ -45,7 +47,7 @@ class GlobalTrainer:
     attack = training_attacks.build_training_attack(self.config, self.federation)
     return fed_avg.build_fed_avg(
       self.model_fn,
-      build_optimizer(self.config),
+      aggregation.build_optimizer(self.config),
       aggregator,
       rate_decay=self.config.rate_decay,
       dataset_computation=self._read_shard(self.config.local_epochs),
@@ -93,36 +95,6 @@ class GlobalTrainer:
   def _build_evaluator(self):
     return Evaluator(self.keras_fn)
 
-  def _build_aggregator(self):
-    given = {
-      "model_fn": self.model_fn,
-      "auxiliary_data": self.federation.held_out.aux_images,
-      "num_byzantine": self.config.told_byzantine,
-      "num_clients": self.config.num_drawn,
-    }
-    defense, settings = self.config.defense, self.config.defense_settings
-    given["root_data"] = self._build_root_update_fn()
-    builder = aggregators.AGGREGATORS[defense].build
-    return federation_lib.call_builder(
-      "defense_settings", defense, builder, given, **settings
-    )
-
-  def _build_root_update_fn(self):
-    """FLTrust's training of the server, on images that no client has."""
-    config, held = self.config, self.federation.held_out
-    # They lie class by class; a pass in that order would end with the last class.
-    order = np.random.default_rng([config.seed, 4]).permutation(len(held.root_labels))
-    return root_training.build_root_update_fn(
-      self.model_fn,
-      held.root_images[order],
-      held.root_labels[order],
-      build_optimizer(self.config),
-      epochs=config.root_epochs or config.local_epochs,
-      batch_size=config.batch_size,
-      rate_decay=config.rate_decay,
-      drop_remainder=config.drop_remainder,
-    )
-
   def _read_attack_shard(self, attack) -> tff.Computation:
     """As many passes as the attack makes; one that does not say so: as a benign one."""
     epochs = getattr(attack, "mal_epochs", self.config.local_epochs)
@@ -144,13 +116,6 @@ class GlobalTrainer:
       return read(client["shard"], seed=client["seed"])
 
     return read_shard
-
-
-def build_optimizer(config: ExperimentConfig) -> tff.learning.optimizers.Optimizer:
-  """The clients' optimizer."""
-  return optimizers.build_client_optimizer(
-    config.optimizer, config.learning_rate, config.momentum, config.weight_decay
-  )
 
 
 def num_bytes(arrays: Sequence[np.ndarray]) -> int:

@@ -6,7 +6,14 @@ import shutil
 import time
 from collections.abc import Sequence
 
-from tff_defenses.experiments import claims, figures, grid_state, loop, progress
+from tff_defenses.experiments import (
+  claims,
+  figures,
+  grid_state,
+  loop,
+  progress,
+  trial_builds,
+)
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.errors import OutputError, writing
 from tff_defenses.experiments.jobs import CHILD_VARIABLE
@@ -42,6 +49,7 @@ def run(
   """
   if CHILD_VARIABLE not in os.environ:  # else the parent has done it for all
     grid_state.prepare(configs, reuse=reuse)
+    trial_builds.check([c for c in configs if progress.status(c) != progress.DONE])
   errors: dict[str, str] = {}
   settings = {"round_seconds": round_seconds, "tensorboard": tensorboard}
   with progress.Display(configs) as display:

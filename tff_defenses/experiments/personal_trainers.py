@@ -2,13 +2,9 @@
 
 import numpy as np
 
+from tff_defenses.experiments import aggregation, training_attacks
 from tff_defenses.experiments import federation as federation_lib
-from tff_defenses.experiments import training_attacks
-from tff_defenses.experiments.global_trainer import (
-  GlobalTrainer,
-  build_optimizer,
-  num_bytes,
-)
+from tff_defenses.experiments.global_trainer import GlobalTrainer, num_bytes
 from tff_defenses.learning import fl_plas, local
 from tff_defenses.learning.evaluation import Evaluator
 
@@ -20,7 +16,7 @@ class PersonalTrainer(GlobalTrainer):
     attack = training_attacks.build_training_attack(self.config, self.federation)
     return fl_plas.build_fl_plas(
       self.model_fn,
-      build_optimizer(self.config),
+      aggregation.build_optimizer(self.config),
       federation_lib.shared_layers(self.config),
       aggregator,
       self._read_shard(self.config.local_epochs),
@@ -81,7 +77,7 @@ class LocalTrainer(PersonalTrainer):
     del aggregator  # there is none
     return local.build_local(
       self.model_fn,
-      build_optimizer(self.config),
+      aggregation.build_optimizer(self.config),
       self._read_shard(self.config.local_epochs),
       rate_decay=self.config.rate_decay,
       initial_weights=self.initial_weights,

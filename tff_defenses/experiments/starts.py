@@ -6,8 +6,8 @@ import os
 import tensorflow_federated as tff
 
 from models import split
+from tff_defenses.experiments import aggregation, warm_start, weight_files
 from tff_defenses.experiments import federation as federation_lib
-from tff_defenses.experiments import global_trainer, warm_start, weight_files
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.federation import Federation
 from tff_defenses.learning import client_work, pretraining
@@ -59,7 +59,7 @@ def _make(config, fed, runtime, progress):
     model_fn,
     fed.held_out.aux_images,
     fed.held_out.aux_labels,
-    global_trainer.build_optimizer(config),
+    aggregation.build_optimizer(config),
     epochs=config.local_epochs,
     batch_size=config.batch_size,
     initial_weights=weights,

@@ -1,0 +1,62 @@
+"""Settings that a rule or an attack refuses are told before the first of many runs."""
+
+import pytest
+
+from tests.experiments.toy_runs import toy
+from tff_defenses import experiments
+from tff_defenses.experiments import aggregation, grid, loop, trial_builds
+from tff_defenses.experiments.config import ConfigError
+
+
+def grid_of(**settings):
+  return experiments.expand(None, {"dataset": "mnist5k", **settings})
+
+
+def check(*changes):
+  trial_builds.check([toy(f"run{i}", "unused", **c) for i, c in enumerate(changes)])
+
+
+def test_every_sensible_pair_of_rule_and_attack_is_built():
+  configs = grid_of(
+    defense=["all"], attack=["all"], num_clients=10, malicious_fraction=0.2
+  )
+  assert len(configs) > 200
+  trial_builds.check(configs)
+
+
+def test_all_faults_are_told_at_once():
+  attack = {"attack": "trigger", "malicious_fraction": 0.34}
+  with pytest.raises(ConfigError) as error:
+    check(
+      {"defense": "krum", "defense_settings": {"varient": "authors"}},
+      {"defense": "flare", "defense_settings": {"temperature_mode": "hot"}},
+      {**attack, "attack_settings": {"fractoin": 0.3}},
+      {**attack, "attack": "krum_backdoor", "attack_settings": {"kind": "semantik"}},
+      {**attack, "attack": "min_max", "attack_settings": {"gama": 1.0}},
+    )
+  lines = str(error.value).splitlines()
+  assert lines[0] == "5 fault(s) in the settings:"
+  for word in ("varient", "hot", "fractoin", "semantik", "gama"):
+    assert sum(word in line for line in lines) == 1
+
+
+def test_number_of_targets_is_left_to_the_real_images():
+  settings = {"num_targets": 9_000}  # more than mnist5k has
+  attack = {"attack": "krum_backdoor", "malicious_fraction": 0.34}
+  check({**attack, "attack_settings": settings}, {**attack, "attack_settings": {}})
+
+
+def test_a_single_run_is_not_built_twice(monkeypatch):
+  monkeypatch.setattr(aggregation, "build_aggregator", None)
+  check({"defense": "krum", "defense_settings": {"varient": "authors"}})
+
+
+def test_no_run_of_a_grid_begins(tmp_path, monkeypatch):
+  monkeypatch.setattr(loop, "run", lambda *_, **__: pytest.fail("begun"))
+  bad = {"defense": "krum", "defense_settings": {"varient": "authors"}}
+  configs = [
+    toy(tmp_path / name, tmp_path, **changes)
+    for name, changes in {"good": {}, "bad": bad}.items()
+  ]
+  with pytest.raises(ConfigError, match="1 fault.*\n.*krum.*varient"):
+    grid.run(configs, None)

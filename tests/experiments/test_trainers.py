@@ -21,7 +21,7 @@ def equal(one, other):
   return all(np.array_equal(a, b) for a, b in pairs)
 
 
-def test_defenses_of_a_comparison_share_one_start(toy, monkeypatch):
+def test_defenses_of_a_comparison_share_one_start(toy, monkeypatch, runtime):
   calls, original = [], pretraining.pretrain
 
   def pretrain(*arguments, **settings):
@@ -39,7 +39,7 @@ def test_defenses_of_a_comparison_share_one_start(toy, monkeypatch):
     toy(defense="fl_plas", defense_settings={"inner": "fedavg"}),
     toy(defense="local"),
   ]
-  built = [trainers.build(c, federation.build(c), None) for c in configs]
+  built = [trainers.build(c, federation.build(c), runtime) for c in configs]
   assert len(calls) == 1
   assert all(t.initial_weights is built[0].initial_weights for t in built)
   assert [type(t).__name__ for t in built] == [
@@ -47,7 +47,7 @@ def test_defenses_of_a_comparison_share_one_start(toy, monkeypatch):
     "PersonalTrainer",
     "LocalTrainer",
   ]
-  reseeded = trainers.build(toy(seed=1), built[0].federation, None)
+  reseeded = trainers.build(toy(seed=1), built[0].federation, runtime)
   assert len(calls) == 2
   assert not equal(reseeded.initial_weights, built[0].initial_weights)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attacks.spec import KINDS, NEEDS, SIGHTS, AttackSpec
+from attacks.training import forms
 
 __all__ = ["ATTACKS", "KINDS", "NEEDS", "SIGHTS", "AttackSpec"]
 
@@ -33,6 +34,14 @@ def _trigger_on_tests_alone(settings: Mapping[str, Any]) -> tuple[str, dict]:
   """The attack's own trigger, which its clients' data do not carry."""
   own = ("pattern", "target_label", "value")
   return "trigger", {"fraction": 0.0, **{n: settings[n] for n in own if n in settings}}
+
+
+def _seen_in_form(forms_of_attack, default: str) -> Callable:
+  return functools.partial(forms.seen_with, forms=forms_of_attack, default=default)
+
+
+def _seen_by_plr_matching(settings: Mapping[str, Any]) -> frozenset[str]:
+  return forms.seen_with(settings, forms=None, default="") | {"aggregator"}
 
 
 _TARGETS = frozenset({"images", "labels", "benign_epochs"})
@@ -97,6 +106,7 @@ ATTACKS: dict[str, AttackSpec] = {
     anchor="FLARE Eq. (7), Table 3",
     summary="trains a backdoor while staying near the benign mean, to be Krum's choice",
     needs=_TARGETS,
+    sees_with=_seen_in_form(forms.KRUM, "white_box"),
   ),
   "coomed_backdoor": AttackSpec(
     name="coomed_backdoor",
@@ -105,9 +115,10 @@ ATTACKS: dict[str, AttackSpec] = {
     # The default form trains on the targeted inputs alone, from the global weights.
     sees=frozenset({"own_data", "own_training"}),
     paper="FLARE",
-    anchor="FLARE Sec. 7.1, Table 3",
+    anchor="FLARE Sec. 7.1; Table 3 in form `paper`, Eq. (7)",
     summary="trains on the targeted inputs alone, against the coordinate median",
     needs=_TARGETS,
+    sees_with=_seen_in_form(forms.COOMED, "converge"),
   ),
   "plr_matching": AttackSpec(
     name="plr_matching",
@@ -118,6 +129,7 @@ ATTACKS: dict[str, AttackSpec] = {
     anchor="FLARE Eq. (9)-(10), Sec. 7.4, Fig. 12",
     summary="krum_backdoor that also keeps its representations near the benign mean's",
     needs=_TARGETS | {"model_fn"},
+    sees_with=_seen_by_plr_matching,
   ),
   "scaling": AttackSpec(
     name="scaling",

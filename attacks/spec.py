@@ -34,6 +34,8 @@ class AttackSpec:
     build: `build(**settings)` -> the attack; settings are those of its module.
     sees: threat model, a subset of `SIGHTS`. Where an attack has several forms: what
       the default form sees.
+    sees_with: settings -> what is seen with them, where that depends on them; call
+      `seen_with`.
     paper: who proposed it; "FLARE" or "FL-PLAS" if it is in one of their tables.
     anchor: place in that paper.
     summary: one line for lists and tables.
@@ -62,6 +64,7 @@ class AttackSpec:
   data_attack: Callable[[Mapping[str, Any]], tuple[str, dict]] | None = None
   datasets: tuple[str, ...] | None = None
   works_on_shared_layers: bool = False
+  sees_with: Callable[[Mapping[str, Any]], frozenset[str]] | None = None
 
   def __post_init__(self):
     if self.kind not in KINDS:
@@ -81,3 +84,7 @@ class AttackSpec:
         f"AttackSpec {self.name}: `needs` must be among {', '.join(sorted(NEEDS))}, "
         f"got {', '.join(sorted(self.needs - NEEDS))}. The harness has nothing else."
       )
+
+  def seen_with(self, settings: Mapping[str, Any]) -> frozenset[str]:
+    """What attackers with these settings are shown."""
+    return self.sees if self.sees_with is None else self.sees_with(settings)

@@ -2,7 +2,7 @@
 # The small experiments behind docs/findings.md: real digits (`mnist5k`, in the package),
 # minutes each, three seeds. One setting is changed at a time.
 #
-#   results/run_findings.sh [flare|strength|fl_plas ...]     default: all, an hour and a half
+#   results/run_findings.sh [flare|strength|fl_plas ...]     default: all, two hours and a half
 #
 # Everything is resumed: stop it at any time and give the same command again. Each group
 # is a folder; `uv run run_experiments.py --report=results/findings-flare` tables it.
@@ -23,8 +23,8 @@ federation=(--dataset=mnist5k --model=lenet --num_clients=10 --malicious_fractio
 # Is it the rule that stops the attacker, or the attacker's place in the list, the
 # temperature or the tie rule? The clipped MMD of the authors' code ranks ties by index.
 flare() {
-  local attacks=('krum_backdoor {}' 'krum_backdoor {"form":"self","boost":10.0}'
-    'coomed_backdoor {"boost":10.0}' 'plr_matching {}')
+  local attacks=('krum_backdoor {}' 'plr_matching {}'
+    'krum_backdoor {"form":"self","boost":10.0}' 'coomed_backdoor {"boost":10.0}')
   for attack in "${attacks[@]}"; do
     for place in --nomalicious_first --malicious_first; do
       local common=("${federation[@]}" "$place" --attack="${attack%% *}"

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from attacks.training import training_loop
+from attacks.training import forms, training_loop
 
 STRATEGIES = ("alternate", "converge")
 ANCHORS = ("benign_mean", "self")
@@ -35,7 +35,8 @@ class AlternatingAttack:
 
   Threat model: FLARE Sec. 3.2, a white-box attacker. It holds clean data of its own;
   with the anchor "benign_mean" it also sees all honest updates of the round. Several
-  malicious clients act each for itself, with the same target.
+  malicious clients have the same target and act each for itself, unless an update
+  attack such as `CopyFirst` makes them send one update.
 
   Args:
     images: D_mal, [t, H, W, C], pixels in 0..255 (or beyond: a trojan as published).
@@ -107,10 +108,7 @@ class AlternatingAttack:
   @property
   def sees(self) -> frozenset[str]:
     """What the attacker knows."""
-    own = {"own_data", "own_training"}
-    if self.strategy == "alternate" and self.anchor == "benign_mean":
-      own.add("benign_updates")
-    return frozenset(own)
+    return forms.sees(self.strategy, self.anchor)
 
   def build_craft(self, model: tff.learning.models.VariableModel, work):
     """Builds the malicious training.
@@ -246,18 +244,6 @@ class AlternatingTraining(training_loop.TrainingLoop):
     return self.model.forward_pass(batch, training=False).loss
 
 
-_KRUM_FORMS = {
-  # Secondary settings are stated beside each form in the README's attack table.
-  "white_box": {"anchor": "benign_mean", "boost": 1.0, "rho": 0.1, "mal_epochs": 2},
-  "self": {"anchor": "self", "boost": 2.0, "rho": 1e-4, "mal_epochs": 10},
-  "authors": {"anchor": "self", "boost": 10.0, "rho": 1e-4, "mal_epochs": 2},
-}
-_COOMED_FORMS = {
-  "converge": {"strategy": "converge", "boost": 1.0, "mal_epochs": 2},
-  "paper": {"anchor": "self", "boost": 1.0, "rho": 1e-4, "mal_epochs": 2},
-}
-
-
 def krum_backdoor(
   images, labels, *, form: str = "white_box", **settings
 ) -> AlternatingAttack:
@@ -269,7 +255,7 @@ def krum_backdoor(
       data, boost 2, 10 epochs) or "authors" (their command line: boost 10, 2 epochs).
     **settings: Replace the form's.
   """
-  return _build("krum_backdoor", _KRUM_FORMS, form, images, labels, settings)
+  return _build("krum_backdoor", forms.KRUM, form, images, labels, settings)
 
 
 def coomed_backdoor(
@@ -282,14 +268,14 @@ def coomed_backdoor(
     form: "converge" (authors' code) or "paper" (Eq. 7, the same objective).
     **settings: Replace the form's.
   """
-  return _build("coomed_backdoor", _COOMED_FORMS, form, images, labels, settings)
+  return _build("coomed_backdoor", forms.COOMED, form, images, labels, settings)
 
 
-def _build(who, forms, form, images, labels, settings):
-  if form not in forms:
-    known = ", ".join(map(repr, forms))
+def _build(who, known_forms, form, images, labels, settings):
+  if form not in known_forms:
+    known = ", ".join(map(repr, known_forms))
     raise ValueError(f"{who}: `form` must be one of {known}, got {form!r}.")
-  return AlternatingAttack(images, labels, **{**forms[form], **settings})
+  return AlternatingAttack(images, labels, **{**known_forms[form], **settings})
 
 
 def _check_targets(who, images, labels) -> None:

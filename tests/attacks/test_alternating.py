@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from attacks.training import alternating, targets
+from attacks import ATTACKS
+from attacks.training import alternating, forms, targets
 from models import split
 from tff_defenses.aggregators import krum
 from tff_defenses.learning import client_work, fed_avg
@@ -285,6 +286,20 @@ def test_threat_model_says_what_is_seen():
   assert "benign_updates" not in attack(form="self").sees
   coomed = alternating.coomed_backdoor(TARGET, np.int32([0]))
   assert "benign_updates" not in coomed.sees
+
+
+@pytest.mark.parametrize(
+  ("name", "settings"),
+  [
+    *[("krum_backdoor", {"form": form}) for form in forms.KRUM],
+    *[("coomed_backdoor", {"form": form}) for form in forms.COOMED],
+    ("coomed_backdoor", {"form": "paper", "anchor": "benign_mean"}),
+    ("krum_backdoor", {"strategy": "converge"}),
+  ],
+)
+def test_entry_knows_what_each_form_sees(name, settings):
+  built = getattr(alternating, name)(TARGET, np.int32([0]), **settings)
+  assert ATTACKS[name].seen_with(settings) == built.sees
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from attacks import ATTACKS
 from attacks.training import alternating, plr_matching
 from models.representation import Representation
 from tests import doubles
@@ -147,6 +148,8 @@ def test_a_round_runs_and_the_attack_changes_it():
 def test_threat_model_says_what_is_seen():
   assert {"benign_updates", "aggregator"} <= attack().sees
   assert "benign_updates" not in attack(anchor="self").sees
+  for settings in ({}, {"anchor": "self"}, {"form": "authors"}):
+    assert ATTACKS["plr_matching"].seen_with(settings) == attack(**settings).sees
 
 
 @pytest.mark.parametrize(

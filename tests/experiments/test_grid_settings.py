@@ -152,3 +152,31 @@ def test_folders_go_into_every_config():
     "toy", {"seed": [1, 2]}, data_dir="raw", cache_dir="shards"
   )
   assert {(c.data_dir, c.cache_dir) for c in found} == {("raw", "shards")}
+
+
+@pytest.mark.parametrize(
+  ("preset", "asked"),
+  [
+    (None, {"warmup_rounds": 20}),
+    ("flare_fashion_mnist", {"warmup_rounds": 20}),
+    ("toy", {"pretrained_file": __file__}),
+    ("fl_plas_mnist", {"pretrained_file": __file__}),
+    ("fl_plas_mnist", {"pretrain_on_aux": True}),
+  ],
+)
+def test_start_that_is_asked_for_replaces_the_others(preset, asked):
+  (config,) = expand(preset, **asked)
+  starts = {"warmup_rounds": 0, "pretrained_file": None, "pretrain_on_aux": False}
+  assert {n: getattr(config, n) for n in starts} == {**starts, **asked}
+
+
+def test_other_starts_stay_where_none_is_asked_for():
+  (config,) = expand("fl_plas_mnist", warmup_rounds=0)
+  assert (config.warmup_rounds, config.pretrain_on_aux) == (0, False)
+  assert expand("fl_plas_mnist")[0].warmup_rounds == 20
+  assert expand()[0].pretrain_on_aux
+
+
+def test_two_starts_are_refused():
+  with pytest.raises(ConfigError, match="must be the only start"):
+    expand(warmup_rounds=3, pretrained_file=__file__)

@@ -35,6 +35,14 @@ def test_update_attack_of_a_part_of_the_clients():
   assert (found["first_round"], found["last_round"]) == (3, 9)
 
 
+def test_what_is_seen_follows_the_form_of_the_attack():
+  paper = {"form": "paper", "anchor": "benign_mean"}
+  found = record(attack="coomed_backdoor", attack_settings=paper)
+  assert found["sees"] == ["benign_updates", "own_data", "own_training"]
+  found = record(attack="krum_backdoor", attack_settings={"form": "self"})
+  assert found["sees"] == ["own_data", "own_training"]
+
+
 @pytest.mark.parametrize(("stop", "last"), [(None, 5), (4, 4), (8, 5)])
 def test_the_attack_ends_with_the_run_at_the_latest(stop, last):
   found = record(attack="sign_flip", rounds=5, attack_stop=stop)

@@ -36,17 +36,6 @@ def mix(updates: tf.Tensor, bucket_of_client: tf.Tensor) -> tf.Tensor:
   )
 
 
-def aggregate(
-  updates: tf.Tensor, *, inner, bucket_size: int = 2, seed: int = 0, round_number=1
-) -> tf.Tensor:
-  """`inner` ([m, d] -> [d]) on the means of the buckets; [n, d] -> [d]."""
-  settings = {"bucket_size": bucket_size, "seed": seed}
-  num_clients = tf.shape(updates)[0]
-  return inner(
-    mix(updates, buckets(num_clients, round_number=round_number, **settings))
-  )
-
-
 @dataclasses.dataclass(frozen=True)
 class BucketingFactory(mixing.MixingFactory):
   """Gives an inner rule the means of random buckets of s updates.

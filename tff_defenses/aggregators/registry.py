@@ -93,7 +93,6 @@ def _spec(name, build, needs, paper, anchor, assumption, promises, summary, **mo
   )
 
 
-_MIXING = "nearest_neighbour_mixing", "NearestNeighbourMixingFactory"
 _EQUAL, _HUGE, _ODD = "returns_equal_clients", " resists_huge_client", " is_odd"
 
 _SPECS = (

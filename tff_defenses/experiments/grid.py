@@ -49,7 +49,7 @@ def run(
   """
   if CHILD_VARIABLE not in os.environ:  # else the parent has done it for all
     grid_state.prepare(configs, reuse=reuse)
-    trial_builds.check([c for c in configs if progress.status(c) != progress.DONE])
+  trial_builds.check([c for c in configs if progress.status(c) != progress.DONE])
   errors: dict[str, str] = {}
   settings = {"round_seconds": round_seconds, "tensorboard": tensorboard}
   with progress.Display(configs) as display:

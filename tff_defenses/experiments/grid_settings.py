@@ -13,6 +13,7 @@ from tff_defenses.experiments import datasets, names, partition, presets
 from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
 
 _logger = logging.getLogger(__name__)
+_STARTS = {"pretrained_file": None, "warmup_rounds": 0, "pretrain_on_aux": False}
 _ALL = {
   "dataset": datasets.DATASETS,
   "defense": aggregators.AGGREGATORS,
@@ -40,7 +41,8 @@ def expand(
       make no sense together left out. `defense_settings` and `attack_settings` go to
       every run, or, keyed by names of defenses or attacks, to theirs alone; without
       `attack_settings`, runs of the preset's attack keep the preset's. A run without an
-      attack gets none.
+      attack gets none. A start (`warmup_rounds`, `pretrained_file`, `pretrain_on_aux`)
+      replaces that of the preset, or the default one.
     data_dir, cache_dir: Go into every config.
     output_dir: None: "results".
 
@@ -50,7 +52,7 @@ def expand(
   if preset is not None:
     names.check_known("run_experiments", "preset", preset, presets.PRESETS)
   own = presets.PRESETS.get(preset, {})
-  merged = {**own, **settings}
+  merged = {**own, **_other_starts(settings), **settings}
   lists = {n: _every(n, v) for n, v in merged.items() if isinstance(v, list)}
   fixed = {n: v for n, v in merged.items() if n not in lists}
   found = []
@@ -66,6 +68,12 @@ def expand(
     found = _without_misfits(found)
   _check(found)
   return _with_folders(found, output_dir)
+
+
+def _other_starts(settings):
+  """If the settings ask for a start: the others, switched off."""
+  asked = any(settings.get(name, off) != off for name, off in _STARTS.items())
+  return _STARTS if asked else {}
 
 
 def _every(name, values):

@@ -14,8 +14,8 @@ def record(config: ExperimentConfig) -> dict[str, Any]:
   Returns:
     attack, kind ("data", "training", "update" or None); malicious_clients, their
     indices; malicious_per_round and participation ("fixed_frequency": the same number
-    each round, "random": on average); sees, what the attack's default form is shown;
-    settings and boost, as given (None: the attack's own); true_num_byzantine and
+    each round, "random": on average); sees, what attackers with these settings are
+    shown; settings and boost, as given (None: the attack's own); true_num_byzantine and
     told_num_byzantine, f as it is and as the rule is told; first_round, last_round in
     which malicious clients attack.
   """
@@ -26,7 +26,7 @@ def record(config: ExperimentConfig) -> dict[str, Any]:
     "malicious_clients": list(config.malicious_clients),
     "malicious_per_round": config.num_malicious_drawn,
     "participation": config.participation,
-    "sees": sorted(_sees(config.attack)),
+    "sees": sorted(_sees(config)),
     "settings": settings,
     "boost": next((settings[name] for name in _BOOSTS if name in settings), None),
     "true_num_byzantine": config.num_malicious_drawn,
@@ -36,5 +36,7 @@ def record(config: ExperimentConfig) -> dict[str, Any]:
   }
 
 
-def _sees(attack: str) -> frozenset[str]:
-  return frozenset() if attack == NO_ATTACK else attacks.ATTACKS[attack].sees
+def _sees(config):
+  if config.attack == NO_ATTACK:
+    return frozenset()
+  return attacks.ATTACKS[config.attack].seen_with(config.attack_settings)

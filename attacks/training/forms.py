@@ -1,0 +1,40 @@
+"""The forms of the alternating attacks, and what each is shown; needs no TensorFlow.
+
+References: FLARE Eq. (7) and its code; Bhagoji et al., ICML 2019.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+KRUM = {
+  "white_box": {"anchor": "benign_mean", "boost": 1.0, "rho": 0.1, "mal_epochs": 2},
+  "self": {"anchor": "self", "boost": 2.0, "rho": 1e-4, "mal_epochs": 10},
+  "authors": {"anchor": "self", "boost": 10.0, "rho": 1e-4, "mal_epochs": 2},
+}
+COOMED = {
+  "converge": {"strategy": "converge", "boost": 1.0, "mal_epochs": 2},
+  "paper": {"anchor": "self", "boost": 1.0, "rho": 1e-4, "mal_epochs": 2},
+}
+
+
+def sees(strategy: str, anchor: str) -> frozenset[str]:
+  """What an alternating attacker is shown: the others' updates if they anchor it."""
+  own = {"own_data", "own_training"}
+  if strategy == "alternate" and anchor == "benign_mean":
+    own.add("benign_updates")
+  return frozenset(own)
+
+
+def seen_with(
+  settings: Mapping[str, Any], *, forms: Mapping[str, Mapping] | None, default: str
+) -> frozenset[str]:
+  """What an attacker with a user's settings is shown.
+
+  Args:
+    settings: Of the attack; they replace its form's.
+    forms: Of the attack; None: it has none.
+    default: The form without settings.
+  """
+  form = {} if forms is None else forms.get(settings.get("form", default), {})
+  chosen = {"strategy": "alternate", "anchor": "benign_mean", **form, **settings}
+  return sees(chosen["strategy"], chosen["anchor"])

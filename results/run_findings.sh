@@ -5,7 +5,8 @@
 #   results/run_findings.sh [flare|strength|fl_plas ...]     default: all, two hours and a half
 #
 # Everything is resumed: stop it at any time and give the same command again. Each group
-# is a folder; `uv run run_experiments.py --report=results/findings-flare` tables it.
+# is a folder; `uv run run_experiments.py --report=results/findings-flare` tables it, and
+# `results/published` gets a copy.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -57,8 +58,9 @@ strength() {
 fl_plas() {
   for split in --noas_published --as_published; do
     local common=(--preset=quick_trigger --partition=dirichlet --alpha=0.2 "$split")
-    grid fl_plas "${common[@]}" --attack=trigger --defense=local,fl_plas,fedavg
-    grid fl_plas "${common[@]}" --attack=trigger --defense=fl_plas --shared_cut=last_layer
+    local plain=("${common[@]}" --attack=trigger --attack_settings='{}')
+    grid fl_plas "${plain[@]}" --defense=local,fl_plas,fedavg
+    grid fl_plas "${plain[@]}" --defense=fl_plas --shared_cut=last_layer
     local hidden=("${common[@]}" --attack=feature_backdoor --defense=fl_plas)
     for settings in '{}' '{"eta":0.01}'; do
       grid fl_plas "${hidden[@]}" --shared_cut=last_layer --attack_settings="$settings"
@@ -70,5 +72,8 @@ fl_plas() {
 }
 
 for group in "${@:-flare strength fl_plas}"; do
-  for name in $group; do "$name"; done
+  for name in $group; do
+    "$name"
+    uv run python -m tff_defenses.experiments.publish "results/findings-$name" </dev/null
+  done
 done

@@ -1,5 +1,6 @@
 """The papers' figures, from folders of runs that are only pretended."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -105,6 +106,15 @@ def test_missing_runs_and_seeds_are_told(tmp_path, figures):
   words = "2 seeds; spread: one standard deviation; runs missing: 3 of 20."
   assert note == words
   assert "reduced" not in figures[0].get_suptitle()
+
+
+def test_seeds_without_a_run_are_not_counted(tmp_path, figures):
+  plan = plan_of("flare:fig11a", tmp_path, seeds=(0,), scale=1, defenses=["flare"])
+  run_all(plan)
+  more = dataclasses.replace(plan, seeds=(0, 1, 2))
+  paper_figures.draw(more, tmp_path)
+  note = figures[0].legends[0].get_title().get_text()
+  assert note.startswith("1 of 3 seeds; runs missing: ")
 
 
 def test_axes_are_the_papers(tmp_path, figures):

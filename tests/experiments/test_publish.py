@@ -51,6 +51,14 @@ def test_what_a_reader_needs_is_copied_and_reports_alike(source, tmp_path):
   assert report.text(target) == report.text(source)
 
 
+def test_a_run_that_has_only_begun_stays_behind(source, tmp_path):
+  begun, other = sorted(path.parent for path in source.glob("*/config.json"))
+  (begun / "summary.json").unlink()
+  target = tmp_path / "published" / source.name
+  publish.publish(source, target)
+  assert [path.parent.name for path in target.glob("*/config.json")] == [other.name]
+
+
 def test_a_folder_without_runs_is_refused(tmp_path):
   (tmp_path / "empty").mkdir()
   with pytest.raises(OutputError, match="must hold runs"):

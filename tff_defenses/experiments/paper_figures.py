@@ -69,8 +69,10 @@ def _note(plan, runs):
   """How many seeds, and what is missing."""
   folders = {run.config.output_dir: run.run for run in runs}
   missing = sum(run is None for run in folders.values())
-  parts = [f"{len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}"]
-  if len(plan.seeds) > 1 and plan.table.name not in _OF_ONE_SEED:
+  wanted, measured = len(plan.seeds), len({run.seed for run in runs if run.run})
+  few = f"{measured} of " * (measured < wanted)
+  parts = [f"{few}{wanted} seed{'s' * (wanted > 1)}"]
+  if measured > 1 and plan.table.name not in _OF_ONE_SEED:
     parts.append("spread: one standard deviation")
   if missing:
     parts.append(f"runs missing: {missing} of {len(folders)}")

@@ -3,7 +3,8 @@
     uv run python -m tff_defenses.experiments.publish results/flare-table3-scale0.02
 
 puts plan, configs, rows a round, summaries, scorecard and figures of the paper into
-`results/published/<folder's name>`; checkpoints, arrays and rows a client stay behind.
+`results/published/<folder's name>`; checkpoints, arrays, rows a client and runs that have
+only begun stay behind.
 `--report` works on the copy as on the original, but for what needs these.
 """
 
@@ -57,11 +58,16 @@ def _check_apart(folder, target):
 
 def _wanted(folder) -> Iterator[pathlib.Path]:
   """Files of each run, the plans, and scorecard and figures of the folder itself."""
-  files = [run / name for run in run_values.find(folder) for name in _RUN_FILES]
+  runs = [run for run in run_values.find(folder) if _has_ended(run)]
+  files = [run / name for run in runs for name in _RUN_FILES]
   files += [inner / "plan.json" for inner in run_values.find(folder, "plan.json")]
   files += [folder / name for name in _CARD_FILES]
   files += (folder / "figures").rglob("*.png")
   return (file for file in files if file.is_file())
+
+
+def _has_ended(run):
+  return any((run / name).exists() for name in ("summary.json", "failed.json"))
 
 
 def _swap(new, target, old):

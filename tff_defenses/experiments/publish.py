@@ -3,9 +3,9 @@
     uv run python -m tff_defenses.experiments.publish results/flare-table3-scale0.02
 
 puts plan, configs, rows a round, summaries, scorecard and figures of the paper into
-`results/published/<folder's name>`; checkpoints, arrays, rows a client and runs that have
-only begun stay behind.
-`--report` works on the copy as on the original, but for what needs these.
+`results/published/<folder's name>`; checkpoints, arrays, rows a client and runs that
+have only begun stay behind. `--report` works on the copy as on the original, but for
+what needs these.
 """
 
 import argparse

@@ -45,7 +45,7 @@ def test_what_a_reader_needs_is_copied_and_reports_alike(source, tmp_path):
   target = tmp_path / "published" / source.name
   publish.publish(source, target)
   names = {path.name for path in target.rglob("*") if path.is_file()}
-  assert names >= {"plan.json", "config.json", "metrics.csv", "summary.json"}
+  assert names >= {"plan.json", "config.json", "metrics.csv", "clients.csv"}
   assert {"scorecard.md", "flare-table2.png"} <= names
   assert not names & {"state", ".claim", "arrays.npz", "plr.npz", "report.html"}
   assert report.text(target) == report.text(source)
@@ -142,14 +142,14 @@ def test_a_folder_and_its_copy_must_lie_apart(source, inner):
   assert contents(source) == before
 
 
-def test_a_published_figure_12_is_reported_without_rows_a_client(tmp_path):
+def test_a_published_figure_12_has_its_flags(tmp_path):
   source, target = tmp_path / "fig12", tmp_path / "published" / "fig12"
   plan = reproduction.plan("flare:fig12", scale=0.05, seeds=[0], output_dir=str(source))
   plan.save()
   for config in plan.configs():
     fake_runs.write(config)
   publish.publish(source, target)
-  assert not list(target.rglob("clients.csv"))
+  assert len(list(target.glob("*/clients.csv"))) == len(plan.configs())
   assert "report.html" in commands.report(str(target))
   assert (target / "figures" / "flare-fig12.png").exists()
 

@@ -2,10 +2,10 @@
 
     uv run python -m tff_defenses.experiments.publish results/flare-table3-scale0.02
 
-puts plan, configs, rows a round, summaries, scorecard and figures of the paper into
-`results/published/<folder's name>`; checkpoints, arrays, rows a client and runs that
-have only begun stay behind. `--report` works on the copy as on the original, but for
-what needs these.
+puts plan, configs, rows a round and a client, summaries, scorecard and figures of the
+paper into `results/published/<folder's name>`; checkpoints, arrays and runs that have
+only begun stay behind. `--report` works on the copy as on the original, but for what
+needs these.
 """
 
 import argparse
@@ -18,7 +18,10 @@ from tff_defenses.experiments import commands, run_values
 from tff_defenses.experiments.errors import OutputError, writing
 
 PUBLISHED = pathlib.Path("results") / "published"
-_RUN_FILES = ("config.json", "metrics.csv", "timing.csv", "summary.json", "failed.json")
+_RUN_FILES = (
+  *("config.json", "metrics.csv", "clients.csv", "timing.csv"),
+  *("summary.json", "failed.json"),
+)
 _CARD_FILES = ("scorecard.csv", "scorecard.md")
 
 

@@ -277,3 +277,25 @@ def test_readme_has_a_command_for_each_set_of_seeds(source, tmp_path):
 
 def test_nothing_published_is_said(tmp_path):
   assert results_section.section(tmp_path) == "Nothing is published yet."
+
+
+def test_figures_without_printed_values_are_linked_and_not_counted(source, tmp_path):
+  folder = tmp_path / "published"
+  figure = tmp_path / "flare-fig1"
+  plan = reproduction.plan("flare:fig1", seeds=[0], output_dir=str(figure))
+  plan.save()
+  fake_runs.write(plan.configs()[0])
+  (figure / "figures").mkdir()
+  (figure / "figures" / "flare-fig1.png").touch()
+  for made in (source, figure):
+    shutil.copytree(made, folder / made.name)
+  text = results_section.section(folder)
+  assert "(results/published/flare-fig1/figures/flare-fig1.png)" in text
+  assert "| FLARE Fig. 1" not in text and "**FLARE Fig. 1" not in text
+  assert "in the 1 scorecard so far: " in results_section.counts(folder)
+
+
+def test_values_within_their_band_are_counted_first():
+  words = ["missing", "off (reduced)", "within band (reduced)", "reproduced"]
+  found = results_section._in_order(words)
+  assert found == ["reproduced", "within band (reduced)", "off (reduced)", "missing"]

@@ -13,23 +13,38 @@ from tff_defenses.experiments import (
 )
 
 _FOLDER = pathlib.Path(__file__).parents[2] / "results" / "published"
+_ORDER = (
+  "reproduced",
+  "within",
+  "off",
+  "not",
+  "missing",
+  "failed",
+)  # verdicts begin so
 
 
 def section(folder: pathlib.Path = _FOLDER) -> str:
-  """Markdown: how many printed values were met, then a table for each folder."""
+  """Markdown: how many printed values were met, the figures, a table for each folder.
+
+  Figures of which the paper prints no value have no table.
+  """
   cards = [scorecard.build(plan) for plan in _plans(folder)]
   if not cards:
     return "Nothing is published yet."
-  return "\n\n".join([_overview(cards), *(_table(card) for card in cards)])
+  printed = [card for card in cards if _words(card)]
+  figures = _figures(cards, folder)
+  parts = [_overview(printed), figures, *(_table(card) for card in printed)]
+  return "\n\n".join(part for part in parts if part)
 
 
 def counts(folder: pathlib.Path = _FOLDER) -> str:
   """One sentence: what became of all printed values of the tables run so far."""
   cards = [scorecard.build(plan) for plan in _plans(folder)]
+  cards = [card for card in cards if _words(card)]
   total = collections.Counter()
   for card in cards:
     total.update(_words(card))
-  found = ", ".join(f"{number} {word}" for word, number in total.items())
+  found = ", ".join(f"{total[word]} {word}" for word in _in_order(total))
   return (
     f"Printed values in the {len(cards)} scorecard{'s' * (len(cards) != 1)} so far: "
     f"{found or 'none'}; "
@@ -48,12 +63,12 @@ def _plans(folder):
 def _overview(cards) -> str:
   """A row a folder: counts of the paper's printed values; reduced runs count apart."""
   counted = [_words(card) for card in cards]
-  words = list(dict.fromkeys(word for found in counted for word in found))
+  words = _in_order({word for found in counted for word in found})
   head = ["table", "scale", "seeds", *words]
   lines = [head, ["---"] * len(head)]
   for card, found in zip(cards, counted, strict=True):
     seeds = dict.fromkeys(tuple(sorted(s.by_seed)) for s in card.scores if s.by_seed)
-    name = f"{papers.PAPER_NAMES[card.plan.table.paper]} {card.plan.table.anchor}"
+    name = _name(card)
     numbers = [str(found.get(word, "")) for word in words]
     shown = "; ".join(", ".join(map(str, some)) for some in sorted(seeds))
     lines.append([name, f"{card.plan.scale:g}", shown, *numbers])
@@ -71,13 +86,33 @@ def _words(card) -> dict[str, int]:
   return {card.word(kind): number for kind, number in found.items()}
 
 
+def _in_order(words) -> list[str]:
+  def rank(word):
+    return next((i for i, start in enumerate(_ORDER) if word.startswith(start)), 99)
+
+  return sorted(words, key=lambda word: (rank(word), word))
+
+
+def _name(card) -> str:
+  return f"{papers.PAPER_NAMES[card.plan.table.paper]} {card.plan.table.anchor}"
+
+
+def _figures(cards, folder) -> str:
+  """Links to the published figures, from the repository's root."""
+  links = []
+  for card in cards:
+    for file in sorted(pathlib.Path(card.plan.output_dir).glob("figures/*.png")):
+      links.append(f"[{_name(card)}](results/published/{file.relative_to(folder)})")
+  return f"Figures of these runs: {'; '.join(links)}." if links else ""
+
+
 def _table(card) -> str:
   """The rows of which something was run."""
   rows = {s.cell.row for s in card.scores if s.by_seed}
   shown = [s for s in card.scores if s.cell.row in rows]
   part = dataclasses.replace(card, scores=tuple(shown))
   table = scorecard_document.as_printed(part)
-  title = f"**{papers.PAPER_NAMES[card.plan.table.paper]} {card.plan.table.anchor}.** "
+  title = f"**{_name(card)}.** "
   label = f" {card.label}." if card.label else ""
   label += " From random weights." if card.plan.from_scratch else ""
   legend = f"{table.legend} {table.marks}".strip()

@@ -80,36 +80,37 @@ def test_full_disk_ends_the_run_with_one_sentence_and_it_goes_on_later(
   assert result.summary["backdoor_accuracy"] is None  # no attack
 
 
+@pytest.fixture
+def break_with(monkeypatch):
+  """Makes every run break off with an error before its first round."""
+
+  def set_error(error):
+    def build(*_, **__):
+      raise error
+
+    monkeypatch.setattr(trainers, "build", build)
+
+  return set_error
+
+
 def test_failed_run_is_marked_and_the_mark_goes_with_the_next_attempt(
-  toy, monkeypatch, fedavg_run
+  toy, break_with, fedavg_run
 ):
   config = toy()
-
-  def fail(*_, **__):
-    raise ZeroDivisionError("no clients")
-
-  monkeypatch.setattr(trainers, "build", fail)
+  break_with(ZeroDivisionError("no clients"))
   with pytest.raises(ZeroDivisionError):
     loop.run(config, None)
   assert progress.status(config) == "failed"
   assert claims.failure(config.output_dir) == "ZeroDivisionError: no clients"
-
-  def interrupt(*_, **__):
-    raise KeyboardInterrupt
-
-  monkeypatch.setattr(trainers, "build", interrupt)
+  break_with(KeyboardInterrupt())
   with pytest.raises(KeyboardInterrupt):
     loop.run(config, None)
   assert progress.status(config) == "left"
 
 
-def test_full_disk_is_not_the_failure_of_a_run(toy, monkeypatch):
+def test_full_disk_is_not_the_failure_of_a_run(toy, break_with):
   config = toy()
-
-  def full(*_, **__):
-    raise OutputError("no space")
-
-  monkeypatch.setattr(trainers, "build", full)
+  break_with(OutputError("no space"))
   with pytest.raises(OutputError):
     loop.run(config, None)
   assert progress.status(config) == "left"

@@ -13,14 +13,8 @@ from tff_defenses.experiments import (
 )
 
 _FOLDER = pathlib.Path(__file__).parents[2] / "results" / "published"
-_ORDER = (
-  "reproduced",
-  "within",
-  "off",
-  "not",
-  "missing",
-  "failed",
-)  # verdicts begin so
+# How verdicts begin, in the order of the columns.
+_ORDER = ("reproduced", "within", "off", "not", "missing", "failed")
 
 
 def section(folder: pathlib.Path = _FOLDER) -> str:
@@ -31,7 +25,7 @@ def section(folder: pathlib.Path = _FOLDER) -> str:
   cards = [scorecard.build(plan) for plan in _plans(folder)]
   if not cards:
     return "Nothing is published yet."
-  printed = [card for card in cards if _words(card)]
+  printed = _with_printed_values(cards)
   figures = _figures(cards, folder)
   parts = [_overview(printed), figures, *(_table(card) for card in printed)]
   return "\n\n".join(part for part in parts if part)
@@ -39,8 +33,7 @@ def section(folder: pathlib.Path = _FOLDER) -> str:
 
 def counts(folder: pathlib.Path = _FOLDER) -> str:
   """One sentence: what became of all printed values of the tables run so far."""
-  cards = [scorecard.build(plan) for plan in _plans(folder)]
-  cards = [card for card in cards if _words(card)]
+  cards = _with_printed_values(scorecard.build(plan) for plan in _plans(folder))
   total = collections.Counter()
   for card in cards:
     total.update(_words(card))
@@ -86,7 +79,13 @@ def _words(card) -> dict[str, int]:
   return {card.word(kind): number for kind, number in found.items()}
 
 
+def _with_printed_values(cards) -> list:
+  return [card for card in cards if _words(card)]
+
+
 def _in_order(words) -> list[str]:
+  """The words, those of values that were met first."""
+
   def rank(word):
     return next((i for i, start in enumerate(_ORDER) if word.startswith(start)), 99)
 

@@ -75,6 +75,11 @@ class PlrFn:
     return self._pure.width
 
   @property
+  def has_moving_statistics(self) -> bool:
+    """Whether the model has BatchNorm or other non-trainable variables."""
+    return bool(self._pure.moving_statistics)
+
+  @property
   def num_samples(self) -> int:
     """m, the number of auxiliary images."""
     return len(self._images)

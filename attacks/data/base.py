@@ -6,10 +6,11 @@ Symbols: N images, H x W x C pixels, c classes.
 """
 
 import abc
-import numbers
 import os
 
 import numpy as np
+
+from tff_defenses.aggregators import checks
 
 
 class DataAttack(abc.ABC):
@@ -133,13 +134,13 @@ def choose(fraction: float, count: int, seed: int, client_index: int) -> np.ndar
 
 def check_fraction(who: str, fraction: float, hint: str) -> None:
   """Raises ValueError unless `fraction` is in [0, 1]."""
-  if not is_number(fraction) or not 0 <= fraction <= 1:
+  if not checks.is_number(fraction) or not 0 <= fraction <= 1:
     raise ValueError(f"{who}: `fraction` must be in [0, 1], got {fraction!r}. {hint}")
 
 
 def check_whole(who: str, name: str, value: int, hint: str, least: int = 0) -> None:
   """Raises ValueError unless the setting `name` is a whole number >= `least`."""
-  if not is_whole(value) or value < least:
+  if not checks.is_whole(value) or value < least:
     raise ValueError(
       f"{who}: `{name}` must be a whole number >= {least}, got {value!r}. {hint}"
     )
@@ -161,13 +162,3 @@ def check_pairs(who: str, images: np.ndarray, labels: np.ndarray) -> None:
       f"{who}: `labels` must be [N] for N = {len(images)} images, got "
       f"{list(np.shape(labels))}. Give one label an image."
     )
-
-
-def is_whole(value) -> bool:
-  """Whether it is an integer, of Python or NumPy, and no bool."""
-  return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def is_number(value) -> bool:
-  """Whether it is a real number and no bool."""
-  return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -6,12 +6,12 @@ and the authors' `dataLoader.py`.
 """
 
 import dataclasses
-import math
 import os
 
 import numpy as np
 
 from attacks.data import base, files, fixed_set
+from tff_defenses.aggregators import checks
 
 FILES = ("southwest_train.npy", "southwest_test.npy")
 _HOW_TO_GET = (
@@ -58,7 +58,7 @@ class EdgeCaseAttack(fixed_set.FixedSetAttack):
     self._check_settings()
     hint = "FL-PLAS's code takes 100 of 784."
     base.check_whole("EdgeCaseAttack", "num_poisoned", self.num_poisoned, hint, least=1)
-    number = base.is_number(self.noise) and math.isfinite(self.noise)
+    number = checks.is_number(self.noise)
     if not number or self.noise < 0:
       raise ValueError(
         f"EdgeCaseAttack: `noise` must be a finite number >= 0, got {self.noise!r}. "

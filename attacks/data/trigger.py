@@ -16,6 +16,7 @@ import numbers
 import numpy as np
 
 from attacks.data import base
+from tff_defenses.aggregators import checks
 
 CORNERS = ("top_left", "top_right", "bottom_left", "bottom_right")
 VALUE_NAMES = ("realisable", "published")
@@ -69,7 +70,7 @@ def square(size: int = 5, corner: str = "bottom_right") -> Pattern:
   >>> square(2, "top_right").coordinates(28, 28)
   [(0, 26), (0, 27), (1, 26), (1, 27)]
   """
-  if not base.is_whole(size) or size < 1:
+  if not checks.is_whole(size) or size < 1:
     raise ValueError(
       f"square: `size` (k) must be a whole number >= 1, got {size!r}. We use 5."
     )
@@ -176,7 +177,7 @@ class TriggerAttack(base.ShareAttack):
     check_value("TriggerAttack", _find("TriggerAttack", self.pattern), self.value)
     hint = "FL-PLAS poisons 0.3 of a client's images."
     base.check_fraction("TriggerAttack", self.fraction, hint)
-    if not base.is_whole(self.target) or self.target < 0:
+    if not checks.is_whole(self.target) or self.target < 0:
       raise ValueError(
         "TriggerAttack: `target_label` must be a whole number >= 0, got "
         f"{self.target!r}. Patterns of FL-PLAS have target 0, others none of their own."

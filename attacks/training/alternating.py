@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from attacks.training import forms, training_loop
+from tff_defenses.aggregators import checks
 
 STRATEGIES = ("alternate", "converge")
 ANCHORS = ("benign_mean", "self")
@@ -49,7 +50,7 @@ class AlternatingAttack:
     rho: Weight of the distance, >= 0.
     stealth_steps: >= 1.
     mal_epochs: Passes over the shard, >= 0; the dataset that the attack is given holds
-      that many. 0: the honest update is sent.
+      that many. 0: the honest update is sent, in either strategy.
     benign_epochs: E; the own anchor trains max(mal_epochs, E) epochs.
     distance: "squared", or "norm" as Eq. (7) prints it.
     order: "stealth_first" (authors' code) or "malicious_first" (Bhagoji's text).
@@ -91,19 +92,23 @@ class AlternatingAttack:
     ):
       value = getattr(self, name)
       self._check(value in known, name, f"one of {', '.join(map(repr, known))}", value)
-    self._check(self.boost > 0, "boost", "> 0", self.boost)
-    self._check(self.rho >= 0, "rho", ">= 0 (Eq. 7)", self.rho)
-    self._check(self.stealth_steps >= 1, "stealth_steps", ">= 1", self.stealth_steps)
-    self._check(self.mal_epochs >= 0, "mal_epochs", ">= 0", self.mal_epochs)
-    self._check(self.benign_epochs >= 1, "benign_epochs", ">= 1", self.benign_epochs)
-    self._check(self.check_every >= 1, "check_every", ">= 1", self.check_every)
-    held = self.hold_off is None or 0 <= self.hold_off <= 1
-    self._check(held, "hold_off", "None or in [0, 1]", self.hold_off)
+    boost, rho, held = self.boost, self.rho, self.hold_off
+    self._check(checks.is_number(boost) and boost > 0, "boost", "> 0", boost)
+    self._check(checks.is_number(rho) and rho >= 0, "rho", ">= 0 (Eq. 7)", rho)
+    for name, least in (
+      ("stealth_steps", 1),
+      ("mal_epochs", 0),
+      ("benign_epochs", 1),
+      ("check_every", 1),
+    ):
+      value = getattr(self, name)
+      fits = checks.is_whole(value) and value >= least
+      self._check(fits, name, f"a whole number >= {least}", value)
+    fits = held is None or (checks.is_number(held) and 0 <= held <= 1)
+    self._check(fits, "hold_off", "None or in [0, 1]", held)
 
   def _check(self, ok, name, rule, value) -> None:
-    if not ok:
-      who = type(self).__name__
-      raise ValueError(f"{who}: `{name}` must be {rule}, got {value!r}.")
+    training_loop.check(type(self).__name__, ok, name, rule, value)
 
   @property
   def sees(self) -> frozenset[str]:
@@ -122,8 +127,7 @@ class AlternatingAttack:
       statistics): `honest` is the client's own honest update and `benign_mean` the mean
       of the others', both initial minus trained, as is the result.
     """
-    training = AlternatingTraining(self, model, work)
-    return training.converge if self.strategy == "converge" else training.alternate
+    return AlternatingTraining(self, model, work).craft()
 
 
 class AlternatingTraining(training_loop.TrainingLoop):
@@ -134,16 +138,24 @@ class AlternatingTraining(training_loop.TrainingLoop):
     self.attack = attack
     self._counts = [not attack.kernels_only or v.shape.rank > 1 for v in self.variables]
 
+  def craft(self):
+    """The function that `AlternatingAttack.build_craft` promises."""
+    if self.attack.mal_epochs == 0:
+      return self.honest
+    return self.converge if self.attack.strategy == "converge" else self.alternate
+
   def penalty(self, weights, dataset, anchor):
     """What else a stealth step minimises: a function of the batch, or None."""
     del weights, dataset, anchor
 
+  def honest(self, weights, dataset, round_number, honest, benign_mean):
+    """Without malicious epochs; the moving statistics stay those of the server."""
+    del dataset, round_number, benign_mean
+    return honest, list(weights.non_trainable)
+
   def alternate(self, weights, dataset, round_number, honest, benign_mean):
     """Strategy "alternate"; see `AlternatingAttack.build_craft`."""
     attack, theta = self.attack, list(weights.trainable)
-    if attack.mal_epochs == 0:
-      self.set(weights.non_trainable, theta)
-      return honest, self.statistics()
     anchor = self._anchor(weights, dataset, round_number, honest, benign_mean)
     penalty = self.penalty(weights, dataset, anchor)
     start = anchor if attack.anchor == "benign_mean" else theta

@@ -18,6 +18,7 @@ import tensorflow as tf
 from attacks.data import trigger
 from attacks.training import training_loop
 from models.representation import Representation
+from tff_defenses.aggregators import checks
 
 _WHO = "FeatureBackdoorAttack"
 
@@ -66,9 +67,9 @@ class FeatureBackdoorAttack:
 
   def __post_init__(self):
     _ = self.data_attack  # raises what the trigger's settings raise
-    fits = training_loop.is_number(self.eta) and self.eta >= 0
+    fits = checks.is_number(self.eta) and self.eta >= 0
     training_loop.check(_WHO, fits, "eta", ">= 0", self.eta)
-    fits = training_loop.is_number(self.boost) and self.boost > 0
+    fits = checks.is_number(self.boost) and self.boost > 0
     training_loop.check(_WHO, fits, "boost", "> 0", self.boost)
     usable = callable(self.model_fn)
     training_loop.check(_WHO, usable, "model_fn", "a function", self.model_fn)

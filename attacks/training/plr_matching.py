@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from attacks.training import alternating, training_loop
+from attacks.training import alternating
 from models.representation import Representation
+from tff_defenses.aggregators import checks
 
 FORMS = ("norm", "authors")
 
@@ -75,7 +76,7 @@ class PlrMatchingAttack(alternating.AlternatingAttack):
   def __post_init__(self):
     super().__post_init__()
     self._check(self.strategy == "alternate", "strategy", "'alternate'", self.strategy)
-    fits = training_loop.is_number(self.eta) and self.eta >= 0
+    fits = checks.is_number(self.eta) and self.eta >= 0
     self._check(fits, "eta", ">= 0 (Eq. 9)", self.eta)
     self._check(self.form in FORMS, "form", "'norm' or 'authors'", self.form)
     self._check(callable(self.model_fn), "model_fn", "a function", self.model_fn)
@@ -93,7 +94,7 @@ class PlrMatchingAttack(alternating.AlternatingAttack):
 
   def build_craft(self, model, work):
     """Builds the malicious training; see `AlternatingAttack.build_craft`."""
-    return PlrMatchingTraining(self, model, work).alternate
+    return PlrMatchingTraining(self, model, work).craft()
 
 
 class PlrMatchingTraining(alternating.AlternatingTraining):

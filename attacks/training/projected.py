@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from attacks.training import training_loop
+from tff_defenses.aggregators import checks
 
 _WHO = "ProjectedAttack"
 
@@ -61,7 +62,7 @@ class ProjectedAttack:
       ("project_every", "a whole number >= 1", lambda x: x >= 1 and x == int(x)),
     ):
       value = getattr(self, name)
-      ok = training_loop.is_number(value) and fits(value)
+      ok = checks.is_number(value) and fits(value)
       training_loop.check(_WHO, ok, name, rule, value)
 
   def build_craft(self, model, work):

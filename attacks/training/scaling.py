@@ -11,6 +11,7 @@ import dataclasses
 import tensorflow as tf
 
 from attacks.training import training_loop
+from tff_defenses.aggregators import checks
 
 _WHO = "ScalingAttack"
 
@@ -45,9 +46,9 @@ class ScalingAttack:
 
   def __post_init__(self):
     gamma, alpha = self.gamma, self.alpha
-    fits = gamma is None or (training_loop.is_number(gamma) and gamma > 0)
+    fits = gamma is None or (checks.is_number(gamma) and gamma > 0)
     training_loop.check(_WHO, fits, "gamma", "None or > 0", gamma)
-    fits = training_loop.is_number(alpha) and 0 <= alpha <= 1
+    fits = checks.is_number(alpha) and 0 <= alpha <= 1
     training_loop.check(_WHO, fits, "alpha", "in [0, 1]", alpha)
     if gamma is None:
       n, f = self.num_clients, self.num_malicious

@@ -3,7 +3,6 @@
 Symbols: theta global weights, w the attacker's, CE cross-entropy.
 """
 
-import numbers
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -71,8 +70,3 @@ def check(who: str, ok: bool, name: str, rule: str, value) -> None:
   """Raises ValueError that names the setting unless `ok`."""
   if not ok:
     raise ValueError(f"{who}: `{name}` must be {rule}, got {value!r}.")
-
-
-def is_number(value) -> bool:
-  """Whether a setting is a real number, and no bool."""
-  return isinstance(value, numbers.Real) and not isinstance(value, bool)

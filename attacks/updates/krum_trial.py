@@ -11,7 +11,7 @@ updates are equal: B is gone over once, and every lambda costs [n, n] numbers.
 import numpy as np
 import tensorflow as tf
 
-from tff_defenses.aggregators import krum
+from tff_defenses.aggregators import krum, stacking
 
 
 class KrumTrial:
@@ -81,7 +81,7 @@ class KrumTrial:
 def kernels(sign: tf.Tensor, known: tf.Tensor, shapes) -> tuple[tf.Tensor, tf.Tensor]:
   """Without the biases, which Krum's variant "authors" does not compare."""
   specs = [tf.TensorSpec(shape) for shape in shapes]
-  columns = krum.kernel_columns(specs)
+  columns = stacking.kernel_columns(specs)
   return tf.boolean_mask(sign, columns), tf.boolean_mask(known, columns, axis=1)
 
 

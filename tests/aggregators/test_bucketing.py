@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tests import doubles
-from tests.aggregators.test_nearest_neighbour_mixing import plr_fn, run
+from tests.aggregators.test_nearest_neighbour_mixing import run
+from tests.doubles import plr_fn
 from tff_defenses.aggregators import (
   base,
   bucketing,

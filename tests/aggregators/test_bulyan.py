@@ -48,6 +48,12 @@ def test_equals_the_definition(n, f, rng):
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("n", "f"), [(5, 1), (8, 2), (10, 3), (11, 2), (30, 9)])
+def test_equal_clients_get_their_update_back(n, f):
+  updates = np.tile(np.float32([1.0, -2.0, 0.5]), (n, 1))
+  np.testing.assert_allclose(bulyan.aggregate(updates, f), updates[0], rtol=1e-6)
+
+
 def rule(updates, f, sizes=None, **settings):
   updates = tf.constant(np.float32(updates))
   specs = [tf.TensorSpec([size]) for size in sizes or [updates.shape[1]]]

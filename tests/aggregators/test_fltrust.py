@@ -189,6 +189,12 @@ def test_a_root_update_of_another_size_raises():
     factory.create(doubles.UPDATE_TYPE)
 
 
+def test_kernels_only_needs_a_kernel():
+  factory = fltrust.FLTrustFactory(lambda w: w, kernels_only=True)
+  with pytest.raises(ValueError, match="rank 2 or more"):
+    factory.create(tff.TensorType(np.float32, [5]))
+
+
 def test_updates_that_are_no_floats_raise():
   with pytest.raises(TypeError, match="FLTrustFactory"):
     fltrust.FLTrustFactory(root_of(1.0)).create(tff.TensorType(np.int32, [2]))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import doubles
 from tff_defenses.aggregators import krum
 
 LINE = np.float32([[0], [1], [2], [4], [100]])
@@ -88,9 +89,21 @@ def test_one_client_is_returned():
   assert krum.aggregate(np.float32([[3, 4]]), 0).numpy().tolist() == [3, 4]
 
 
-def test_kernel_columns_leave_out_biases():
-  specs = [tf.TensorSpec([2, 1]), tf.TensorSpec([3])]
-  assert krum.kernel_columns(specs).tolist() == [True, True, False, False, False]
+@pytest.mark.usefixtures("runtime")
+@pytest.mark.parametrize(
+  ("args", "n", "holds"),
+  [((1,), 5, True), ((1,), 4, False), ((1, 2), 5, True), ((1, 3), 5, False)],
+)
+def test_the_guarantee_counts_what_is_averaged(args, n, holds):
+  values = [doubles.update(float(x)) for x in range(n)]
+  output = doubles.run_plain(krum.KrumFactory(*args), values)
+  assert output.measurements["guarantee_holds"] == holds
+
+
+def test_numpy_numbers_are_numbers():
+  assert krum.KrumFactory(np.int64(2), np.int32(1)).num_byzantine == 2
+  with pytest.raises(ValueError, match="`num_byzantine`"):
+    krum.KrumFactory(np.float64(2))
 
 
 def test_columns_limit_the_distances():

@@ -72,6 +72,22 @@ def test_two_values_equally_near_count_by_half():
   assert found.numpy().tolist() == [0.25, 0.5, 0.25]
 
 
+@pytest.mark.parametrize(("n", "left_out"), [(3, 2), (5, 2), (4, 3), (12, 10), (7, 4)])
+def test_what_is_kept_adds_up_however_many_values_are_equal(n, left_out, rng):
+  """Shifted by 10, the mean is shifted by 10: its shares sum to 1."""
+  values = np.float32(rng.integers(0, 3, size=(n, 500)))
+  low = order_statistics.nearest_mean(tf.constant(values), left_out)
+  high = order_statistics.nearest_mean(tf.constant(values + 10.0), left_out)
+  np.testing.assert_allclose(high - low, 10.0, rtol=1e-5)
+  assert (low.numpy() >= 0.0).all() and (low.numpy() <= 2.0).all()
+
+
+def test_equal_values_of_colluders_are_not_amplified():
+  # Three of four equal, so is the median; one value is kept.
+  values = tf.constant([[1.0], [1.0], [1.5], [1.0]])
+  assert order_statistics.nearest_mean(values, 6).numpy().tolist() == [1]
+
+
 def test_the_two_middle_values_are_kept_whatever_rounding_does(rng):
   """Four values, two kept: the median lies between them, mostly not exactly."""
   values = rng.uniform(1e-3, 1e3, size=(4, 5000)).astype(np.float32)

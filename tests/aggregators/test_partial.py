@@ -1,5 +1,6 @@
 """Eq. (8) by hand: the inner rule on shared columns, zero elsewhere."""
 
+import collections
 import functools
 
 import numpy as np
@@ -8,7 +9,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests import doubles
-from tff_defenses.aggregators import krum, mean, partial
+from tff_defenses.aggregators import bucketing, fltrust, krum, mean, partial
 
 UPDATES = np.float32([[1, 9, 2, 9], [3, -9, 4, 0], [5, 7, 9, 7]])
 SHARED = np.array([True, False, True, False])
@@ -75,6 +76,40 @@ def test_private_variables_keep_their_type():
   output = doubles.run_plain(factory, [value], value_type)
   assert [x.dtype for x in output.result] == [np.float64, np.float16, np.float32]
   assert doubles.flat(output.result).tolist() == [0.0, 0.0, 0.0, 4.0]
+
+
+@pytest.mark.usefixtures("runtime")
+@pytest.mark.parametrize("inner", [mean.FiniteMeanFactory(), krum.KrumFactory(0)])
+def test_the_mask_follows_the_order_of_the_type(inner):
+  """`tf.nest` sorts names; the first variable of this type is the kernel."""
+  value_type = tff.to_type(
+    collections.OrderedDict(kernel=(np.float32, [2, 2]), bias=(np.float32, [2]))
+  )
+  value = collections.OrderedDict(
+    kernel=np.ones([2, 2], np.float32), bias=np.full([2], 5, np.float32)
+  )
+  output = doubles.run_plain(PARTIAL(inner, [True, False]), [value], value_type)
+  assert output.result["kernel"].tolist() == [[1, 1], [1, 1]]
+  assert output.result["bias"].tolist() == [0, 0]
+
+
+@pytest.mark.usefixtures("runtime")
+def test_fltrust_leaves_out_what_its_server_trained_in_private_layers():
+  """Only a is shared: length 2 and cosine 1, as if b did not exist."""
+
+  def root_update_fn(weights):
+    ones = tf.nest.map_structure(tf.ones_like, weights)
+    return collections.OrderedDict(a=ones["a"], b=100.0 * ones["b"])
+
+  inner = fltrust.FLTrustFactory(root_update_fn)
+  for factory in (inner, bucketing.BucketingFactory(inner, 1)):
+    process = PARTIAL(factory, [True, False]).create(doubles.UPDATE_TYPE)
+    weights = doubles.update(0.0)
+    output = process.next(process.initialize(), weights, [doubles.update(3.0)])
+    np.testing.assert_allclose(output.measurements["cosine"], [1], rtol=1e-6)
+    np.testing.assert_allclose(output.measurements["root_norm"], 2, rtol=1e-6)
+    np.testing.assert_allclose(output.result["a"], 1, rtol=1e-6)
+    assert not output.result["b"].any()
 
 
 def test_repr_shows_both_settings():

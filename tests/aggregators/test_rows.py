@@ -105,6 +105,15 @@ def test_if_no_row_is_kept_the_aggregate_is_zero():
   assert int(measured["num_rejected"]) == 4
 
 
+def test_without_clients_the_aggregate_is_zero():
+  matrix = np.zeros([0, 2], np.float32)
+  assert rows.finite_rows(tf.constant(matrix)).shape == [0]
+  aggregate, measured = rows.on_kept_rows(np.full(0, True), measuring_rule, matrix)
+  assert aggregate.numpy().tolist() == [0.0, 0.0]
+  assert measured["value"].shape == [0] and measured["pairs"].shape == [0, 0]
+  assert int(measured["num_rejected"]) == 0
+
+
 def test_several_matrices_lose_the_same_rows():
   def rule(matrix, cube):
     assert cube.shape[1:] == [2, 2]

@@ -194,3 +194,15 @@ def test_no_info_is_no_index_and_one_example():
 
   for _, info in run([1.0, 2.0]):
     assert dict(info) == {"client_index": stacking.NO_INDEX, "num_examples": 1.0}
+
+
+def test_kernel_columns_leave_out_biases():
+  specs = [tf.TensorSpec([2, 1]), tf.TensorSpec([3])]
+  found = stacking.kernel_columns(specs)
+  assert found.tolist() == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("specs", [tf.TensorSpec([5]), [tf.TensorSpec([])] * 2])
+def test_without_a_kernel_there_is_nothing_to_compare(specs):
+  with pytest.raises(ValueError, match="needs a tensor of rank 2 or more, got"):
+    stacking.kernel_columns(specs)

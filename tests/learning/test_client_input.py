@@ -9,7 +9,7 @@ import tensorflow_federated as tff
 
 from tests import doubles
 from tests.doubles import dataset, one_weight_model
-from tff_defenses.aggregators import base, krum, mean
+from tff_defenses.aggregators import base, foolsgold, krum, mean, stacking
 from tff_defenses.learning import client_work, fed_avg
 from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE, ClientInputs
 
@@ -137,7 +137,20 @@ def test_an_index_of_another_integer_type_works():
 def test_datasets_have_no_index_and_count_their_examples():
   inputs = ClientInputs(one_weight_model, None)
   clients = [dataset([1], [3])] * 2
-  assert info_of(inputs, clients, [1.0, 2.0]) == [[0.0, 1.0], [0.0, 2.0]]
+  nobody = float(stacking.NO_INDEX)
+  assert info_of(inputs, clients, [1.0, 2.0]) == [[nobody, 1.0], [nobody, 2.0]]
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_rule_that_remembers_clients_trains_on_plain_datasets():
+  """FoolsGold tells clients apart by their places, so different ones all count."""
+  process = fed_avg.build_fed_avg(
+    one_weight_model, SGD, foolsgold.FoolsGoldFactory("all")
+  )
+  clients = [dataset([1], [3]), dataset([1], [-3])]
+  state, metrics = process.next(process.initialize(), clients)
+  assert state.aggregator.shape[0] == 2
+  assert metrics["aggregator"]["weight"].tolist() == [0.5, 0.5]
 
 
 @pytest.mark.usefixtures("runtime")

@@ -188,7 +188,21 @@ def test_moving_statistics_stay_unless_they_are_shared(shared):
   assert (float(state.global_model_weights.non_trainable[0][0]) == 0.0) != shared
 
 
+def test_shared_statistics_reach_clients_that_were_not_drawn():
+  process = fl_plas.build_fl_plas(
+    split.make_model_fn(batch_norm_fn), SGD, ["features"], share_moving_statistics=True
+  )
+  state, client_states = start(process, 2)
+  state, _, _ = process.next(state, client_states[:1], CLIENTS[:1])
+  statistics = state.global_model_weights.non_trainable
+  late = process.client_weights(state, client_states[1])
+  assert_equal(late.non_trainable, statistics)
+  assert np.any(statistics[0] != client_states[1]["statistics"][0])
+
+
 def test_errors_name_what_is_wrong():
+  with pytest.raises(ValueError, match="`weighting` must be None beside"):
+    build(aggregator=mean.FiniteMeanFactory(), weighting="examples")
   with pytest.raises(ValueError, match="featurs"):
     fl_plas.build_fl_plas(MODEL_FN, SGD, ["featurs"])
   with pytest.raises(ValueError, match="weighting"):

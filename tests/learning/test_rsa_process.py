@@ -1,7 +1,6 @@
 """RSA with workers that keep their models: by hand, simulated, and under attack."""
 
 import collections
-import doctest
 import math
 
 import numpy as np
@@ -49,11 +48,6 @@ def own_weight(client_state):
 def assert_identical(one, two):
   for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(two), strict=True):
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
-def test_the_examples_in_the_docstrings():
-  result = doctest.testmod(rsa_process)
-  assert result.attempted > 0 and result.failed == 0
 
 
 @in_tff

@@ -11,6 +11,7 @@ Three kinds of factory meet here, all called in the same way by `learning`:
 import abc
 import collections
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +36,15 @@ class ModelAwareFactory(abc.ABC):
   @abc.abstractmethod
   def create_unified(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
     """Like `create`, with a further argument: {INFO_TYPE}@CLIENTS; see `unify`."""
+
+  def on_shared(self, is_shared: Sequence[bool]) -> "ModelAwareFactory":
+    """The same rule where only some variables, in `tf.nest` order, are aggregated.
+
+    The others are zero in every update; a rule with a reference of its own, such as
+    FLTrust's, leaves them out there too.
+    """
+    del is_shared
+    return self
 
   def create(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
     """Builds the process; clients stand in the order of their arrival.

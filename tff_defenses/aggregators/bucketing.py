@@ -27,6 +27,11 @@ def buckets(num_clients, *, bucket_size: int = 2, seed: int = 0, round_number=1)
   return places // bucket_size
 
 
+def check_bucket_size(bucket_size: int) -> None:
+  """Raises ValueError unless `bucket_size` is a whole number >= 1."""
+  checks.check_at_least("BucketingFactory", "bucket_size", "s", bucket_size, 1)
+
+
 def mix(updates: tf.Tensor, bucket_of_client: tf.Tensor) -> tf.Tensor:
   """Mean of each bucket; [n, d] and [n] int32 -> [m, d]."""
   num_buckets = tf.reduce_max(bucket_of_client) + 1
@@ -77,7 +82,7 @@ class BucketingFactory(mixing.MixingFactory):
         f"{who}: `inner` must not remember clients, got {self.inner!r}; buckets are "
         "drawn anew every round. Put it into td.NearestNeighbourMixingFactory instead."
       )
-    checks.check_at_least(who, "bucket_size", "s", self.bucket_size, 1)
+    check_bucket_size(self.bucket_size)
     checks.check_at_least(who, "seed", "of the order", self.seed, 0)
 
   def _mix(self, updates, round_number):

@@ -1,6 +1,7 @@
 """Settings outside their range, told in one sentence each."""
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,7 @@ def check_choice(who: str, name: str, value: Any, choices: Sequence[str]) -> Non
 
 def check_at_least(who: str, name: str, symbol: str, value: Any, least: int) -> None:
   """Raises ValueError unless `value` is a whole number >= `least`."""
-  whole = isinstance(value, int) and not isinstance(value, bool)
-  if not whole or value < least:
+  if not is_whole(value) or value < least:
     raise ValueError(
       f"{who}: `{name}` ({symbol}) must be a whole number >= {least}, got {value!r}."
     )
@@ -35,7 +35,12 @@ def check_fraction(who: str, name: str, symbol: str, value: Any) -> None:
     raise ValueError(f"{who}: `{name}` ({symbol}) must be in (0, 1], got {value!r}.")
 
 
+def is_whole(value: Any) -> bool:
+  """Whether `value` is an integer, of Python or NumPy (True and False are none)."""
+  return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def is_number(value: Any) -> bool:
   """Whether `value` is a finite real number (True and False are none)."""
-  number = isinstance(value, int | float) and not isinstance(value, bool)
+  number = isinstance(value, numbers.Real) and not isinstance(value, bool)
   return number and math.isfinite(value)

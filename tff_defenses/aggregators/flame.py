@@ -12,7 +12,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tff_defenses.aggregators import base, checks, hdbscan, huge, rows
+from tff_defenses.aggregators import base, checks, geometry, hdbscan, huge, rows
 
 FEATURES = ("weights", "updates")
 VARIANTS = ("paper", "fl_plas")
@@ -226,7 +226,7 @@ def _cluster(updates, weights, features, variant):
 def _products_of_weights(updates, weights):
   """w_i w_j of all pairs; [n, n] float64."""
   squares = tf.reduce_sum(updates**2, axis=1)
-  middle = tf.argsort(squares, stable=True)[(tf.shape(squares)[0] - 1) // 2]
+  middle = geometry.middle_row(squares)
   moved = updates - updates[middle]
   anchor = weights - updates[middle]
   along = tf.cast(tf.linalg.matvec(moved, anchor), tf.float64)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tff_defenses.aggregators import base, checks, huge, krum, rows, stacking
+from tff_defenses.aggregators import base, checks, huge, rows, stacking
 
 NEGATIVE = ("relu", "abs")
 _EPSILON = 1e-9  # ours: the paper divides by the bare norms
@@ -83,10 +83,12 @@ class FLTrustFactory(base.StackedModelAwareFactory):
     negative: "relu" (paper), or "abs" (code of FLARE's authors): a reversed update is
       then trusted like a straight one.
     kernels_only: cosines leave out biases (tensors of rank 1), as FLARE's authors do.
+    is_shared: one bool per variable, or None for all: g_0 is taken as zero in the
+      others. `PartialAggregationFactory` sets it.
   Raises:
     ValueError: an unknown `negative`; in create: the root update has another size than
-      the weights. TypeError: `root_update_fn` cannot be called; in create: W holds a
-      non-float.
+      the weights, or there is no kernel to compare. TypeError: `root_update_fn` cannot
+      be called; in create: W holds a non-float.
   Deviations: 1e-9 is added to each norm and to the sum of TS. With `kernels_only` the
     lengths are still those of whole updates. An update whose squared norm passes 1e30
     is shortened first; its length plays no part in the rule.
@@ -96,6 +98,7 @@ class FLTrustFactory(base.StackedModelAwareFactory):
   _: dataclasses.KW_ONLY
   negative: str = "relu"
   kernels_only: bool = False
+  is_shared: tuple[bool, ...] | None = None
 
   def __post_init__(self):
     who = "FLTrustFactory"
@@ -107,14 +110,17 @@ class FLTrustFactory(base.StackedModelAwareFactory):
         "`learning.root_training.build_root_update_fn` makes one."
       )
 
+  def on_shared(self, is_shared):
+    # What the server trained in private layers would lengthen the shared updates.
+    return dataclasses.replace(self, is_shared=tuple(is_shared))
+
   def _initial_state(self, specs):
     del specs
     return tf.constant(0)  # rounds done
 
   def _step(self, state, weights, updates, specs):
     root_update = self._root_update(weights, specs, state + 1)
-    leaves = tf.nest.flatten(specs)
-    columns = krum.kernel_columns(leaves) if self.kernels_only else None
+    columns = stacking.kernel_columns(specs) if self.kernels_only else None
     rule = functools.partial(
       _rule, root_update=root_update, negative=self.negative, columns=columns
     )
@@ -136,7 +142,11 @@ class FLTrustFactory(base.StackedModelAwareFactory):
         f"weights have, {weights.shape[0]}, got {flat.shape[0]}. Return one tensor for "
         "each trainable variable."
       )
-    return tf.ensure_shape(flat, weights.shape)
+    flat = tf.ensure_shape(flat, weights.shape)
+    if self.is_shared is None:
+      return flat
+    sizes = [spec.shape.num_elements() for spec in tf.nest.flatten(specs)]
+    return tf.where(np.repeat(self.is_shared, sizes), flat, 0.0)
 
 
 def _rule(updates, root_update, negative, columns):

@@ -46,6 +46,15 @@ def gram(matrix: tf.Tensor, origin: tf.Tensor | None = None) -> tf.Tensor:
   return _sum_over_blocks(matrix, products)
 
 
+def middle_row(sizes: tf.Tensor) -> tf.Tensor:
+  """Which row has the median size, the lower of two; [n] -> [] int32.
+
+  >>> middle_row(tf.constant([7.0, 1.0, 3.0, 2.0])).numpy()
+  3
+  """
+  return tf.argsort(sizes, stable=True)[(tf.shape(sizes)[0] - 1) // 2]
+
+
 def squared_distances(matrix: tf.Tensor) -> tf.Tensor:
   """Squared L2 distances of all pairs of rows; [n, d] -> [n, n] float64.
 
@@ -55,9 +64,7 @@ def squared_distances(matrix: tf.Tensor) -> tf.Tensor:
   >>> squared_distances(tf.constant([[0.0], [3.0]])).numpy().tolist()
   [[0.0, 9.0], [9.0, 0.0]]
   """
-  order = tf.argsort(row_norms(matrix), stable=True)
-  middle = order[(tf.shape(order)[0] - 1) // 2]
-  products = gram(matrix, matrix[middle])
+  products = gram(matrix, matrix[middle_row(row_norms(matrix))])
   squares = tf.linalg.diag_part(products)
   distances = tf.maximum(squares[:, tf.newaxis] + squares - 2.0 * products, 0.0)
   return tf.linalg.set_diag(distances, tf.zeros_like(squares))

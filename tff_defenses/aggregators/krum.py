@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tff_defenses.aggregators import base, checks
+from tff_defenses.aggregators import base, checks, geometry, stacking
 
 VARIANTS = ("paper", "authors")
 _FAR = 0.1  # ours: such distances lose one digit of float32 at most
@@ -31,8 +31,7 @@ def squared_distances(updates: tf.Tensor) -> tf.Tensor:
   is_far = tf.linalg.set_diag(distances >= _FAR * sums, tf.fill(tf.shape(norms), True))
 
   def seen_from_the_middle():
-    middle = tf.argsort(norms, stable=True)[(tf.shape(norms)[0] - 1) // 2]
-    moved = updates - updates[middle]
+    moved = updates - updates[geometry.middle_row(norms)]
     gram = tf.linalg.matmul(moved, moved, transpose_b=True)
     squares = tf.linalg.diag_part(gram)
     return squares[:, tf.newaxis] + squares - 2.0 * gram
@@ -103,15 +102,15 @@ class KrumFactory(base.StackedFactory):
 
   Type: next: <state@SERVER, {U}@CLIENTS> -> <state, U, measurements>@SERVER.
   Measurements: weight [n] float32, sums to 1; selected [n] bool; score [n] float32;
-    guarantee_holds bool (n >= 2f + 3); num_rejected int32.
+    guarantee_holds bool (n >= 2f + 3 and m <= n - f - 2); num_rejected int32.
   Args:
     num_byzantine: f >= 0, the number of malicious updates to expect.
     num_selected: how many updates are averaged, >= 1; usual for Multi-Krum:
       n - f - 2. With fewer updates than that all are averaged.
     variant: "paper", or "authors" (FLARE's code: n - 3 plain distances, kernels only).
   Raises:
-    ValueError: a number is outside its range. TypeError (in create): U holds a
-      non-float.
+    ValueError: a number is outside its range; in create, variant "authors": U has no
+      kernel. TypeError (in create): U holds a non-float.
   Deviations: below n = 2f + 3 Krum has no guarantee; it then counts one neighbour at
     least, as FL-PLAS needs (f = 27 of n = 30), and says so in `guarantee_holds`.
   """
@@ -128,24 +127,18 @@ class KrumFactory(base.StackedFactory):
     checks.check_choice(who, "variant", self.variant, VARIANTS)
 
   def _rule(self, updates, specs):
-    columns = kernel_columns(specs) if self.variant == "authors" else None
+    columns = stacking.kernel_columns(specs) if self.variant == "authors" else None
     selected, scores = _select(
       updates, self.num_byzantine, self.num_selected, self.variant, columns
     )
-    num_clients = tf.shape(updates)[0]
+    f, m = self.num_byzantine, self.num_selected
     measurements = collections.OrderedDict(
       weight=_uniform_weight(selected),
       selected=selected,
       score=scores,
-      guarantee_holds=num_clients >= 2 * self.num_byzantine + 3,
+      guarantee_holds=tf.shape(updates)[0] >= max(2 * f + 3, f + 2 + m),
     )
     return _mean_of(updates, selected), measurements
-
-
-def kernel_columns(specs) -> np.ndarray:
-  """Marks the parameters that are not biases (tensors of rank > 1); -> [d] bool."""
-  parts = [np.full(spec.shape.num_elements(), spec.shape.rank > 1) for spec in specs]
-  return np.concatenate(parts)
 
 
 def _select(updates, num_byzantine, num_selected, variant, columns):

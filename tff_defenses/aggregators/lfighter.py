@@ -12,7 +12,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tff_defenses.aggregators import base, stacking
+from tff_defenses.aggregators import base, geometry, stacking
 
 _MAX_STEPS = 100  # ours: Lloyd's steps; a few are enough for tens of points
 
@@ -46,8 +46,7 @@ def two_means(points: tf.Tensor) -> tf.Tensor:
   """
   points = tf.cast(points, tf.float64)
   lengths = tf.norm(points, axis=1)
-  middle = tf.argsort(lengths, stable=True)[(tf.shape(lengths)[0] - 1) // 2]
-  points -= points[middle]  # equal points then differ by exactly 0
+  points -= points[geometry.middle_row(lengths)]  # equal points then differ by exactly 0
   gram = tf.linalg.matmul(points, points, transpose_b=True)
   squares = tf.linalg.diag_part(gram)
   distances = squares[:, tf.newaxis] + squares - 2.0 * gram

@@ -77,6 +77,10 @@ class _ModelAwareMixing(base.StackedModelAwareFactory):
   def __repr__(self):
     return repr(self.wrapper)
 
+  def on_shared(self, is_shared):
+    inner = self.wrapper.inner.on_shared(is_shared)
+    return dataclasses.replace(self.wrapper, inner=inner)
+
   def _initial_state(self, specs):
     inner = self.wrapper.inner._initial_state(specs)
     return collections.OrderedDict(round=tf.constant(0), inner=inner)

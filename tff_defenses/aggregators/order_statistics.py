@@ -101,7 +101,9 @@ def _shares(ranked, part, num_left_out, medoid):
   # Halves, or sums might overflow. In this form two middle values are equally near.
   moves = 0.5 + 0.5 * tf.sign((center + center) - (first + after))
   stay = tf.ones_like(ranked[num_moves:])
-  return tf.concat([1.0 - moves, stay], axis=0) * tf.concat([stay, moves], axis=0)
+  taken = tf.concat([stay, moves], axis=0)
+  given_up = tf.concat([moves, tf.zeros_like(stay)], axis=0)
+  return taken - given_up  # sums to what is kept, however many values are equal
 
 
 def _median(ranked):

@@ -38,7 +38,8 @@ class PartialAggregationFactory(base.PlainFactory):
   Measurements: those of `inner`.
   Args:
     inner: A plain TFF factory, weighted or not, or a model-aware one.
-    is_shared: One bool per variable in order, or a function of the variable's index.
+    is_shared: One bool per variable in the order of U, or a function of the variable's
+      index.
   Raises:
     TypeError: `inner` is no factory. ValueError (in create): `is_shared` has another
       length than the update has variables, or shares none of them.
@@ -66,8 +67,10 @@ class PartialAggregationFactory(base.PlainFactory):
   def create_informed(self, value_type: tff.Type) -> tff.templates.MeasuredProcess:
     mask = _mask(self._is_shared, value_type)
     specs = stacking.tensor_specs(value_type)
-    leaves = tff.structure.flatten(value_type)
-    shared_type = tff.to_type([t for t, kept in zip(leaves, mask, strict=True) if kept])
+    leaves = zip(tf.nest.flatten(specs), mask, strict=True)
+    shared_type = tff.to_type(
+      [tff.TensorType(x.dtype.as_numpy_dtype, x.shape) for x, kept in leaves if kept]
+    )
     inner = base.unify(self._inner, shared_type)
 
     @tff.tensorflow.computation(value_type)
@@ -117,7 +120,7 @@ class _ModelAwarePartialFactory(base.ModelAwareFactory):
 
   def create_unified(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
     mask = _mask(self._is_shared, weights_type)
-    inner = self._inner.create_unified(weights_type)
+    inner = self._inner.on_shared(mask).create_unified(weights_type)
 
     @tff.tensorflow.computation(weights_type)
     def zero_private(update):
@@ -138,7 +141,7 @@ class _ModelAwarePartialFactory(base.ModelAwareFactory):
 
 
 def _mask(is_shared, value_type) -> list[bool]:
-  """`is_shared` as a list that fits the type."""
+  """`is_shared` as a list that fits the type, in the order of `tf.nest.flatten`."""
   who = "PartialAggregationFactory"
   stacking.check_value_type(who, value_type)
   length = len(tff.structure.flatten(value_type))
@@ -156,7 +159,10 @@ def _mask(is_shared, value_type) -> list[bool]:
       f"{who}: `is_shared` must share a variable at least, got none of {length}. "
       "Clients that share nothing train alone."
     )
-  return mask
+  # `tf.nest` sorts the names of a mapping, the type keeps their order.
+  places = tf.nest.pack_sequence_as(stacking.tensor_specs(value_type), range(length))
+  in_type = tff.structure.flatten(tff.structure.from_container(places, recursive=True))
+  return [mask[in_type.index(place)] for place in range(length)]
 
 
 def _repr(inner, is_shared) -> str:

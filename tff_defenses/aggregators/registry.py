@@ -3,8 +3,8 @@
 Cheap to import: builders load their file when they are called.
 """
 
-import dataclasses
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,29 +38,46 @@ def _told(module: str, factory: str) -> Callable:
   return build
 
 
-def _around(module: str, factory: str, inner: str) -> Callable:
-  """A builder of a factory around another defense; its settings: `inner_settings`."""
-
-  def build(given: Mapping[str, Any], *, inner=inner, inner_settings=None, **settings):
-    wrapped = AGGREGATORS[inner].build(given, **(inner_settings or {}))
-    names = {f.name for f in dataclasses.fields(getattr(load(module), factory))}
-    if "num_byzantine" in names:
-      settings = {"num_byzantine": given["num_byzantine"], **settings}
-    return getattr(load(module), factory)(wrapped, **settings)
-
-  return build
+def _inner(who: str, given: Mapping[str, Any], name: str, settings):
+  """The factory of another defense, which is to work inside of `who`."""
+  spec = AGGREGATORS[name]
+  if not spec.aggregates or "client_state" in spec.needs:
+    raise ValueError(
+      f"{who}: `inner` must be a rule that aggregates at the server, got {name!r}. "
+      "Choose for example 'krum'."
+    )
+  return spec.build(given, **(settings or {}))
 
 
-def _fl_plas(given: Mapping[str, Any], *, inner: str = "fedavg", **settings):
-  return AGGREGATORS[inner].build(given, **settings)
+def _fl_plas(given, *, inner="fedavg", inner_settings=None):
+  return _inner("fl_plas", given, inner, inner_settings)
+
+
+def _nearest_neighbour_mixing(
+  given, *, inner="trimmed_mean", inner_settings=None, **settings
+):
+  wrapped = _inner("nearest_neighbour_mixing", given, inner, inner_settings)
+  settings = {"num_byzantine": given["num_byzantine"], **settings}
+  module = load("nearest_neighbour_mixing")
+  return module.NearestNeighbourMixingFactory(wrapped, **settings)
+
+
+def _bucketing(given, *, inner="krum", inner_settings=None, bucket_size=2, **settings):
+  module = load("bucketing")
+  module.check_bucket_size(bucket_size)
+  num_buckets = -(-given["num_clients"] // bucket_size)  # all that `inner` sees
+  wrapped = _inner(
+    "bucketing", {**given, "num_clients": num_buckets}, inner, inner_settings
+  )
+  return module.BucketingFactory(wrapped, bucket_size, **settings)
 
 
 def _krum(given: Mapping[str, Any], *, num_selected: int = 1, **settings):
   byzantine, clients = given["num_byzantine"], given["num_clients"]
   if num_selected > clients:
     raise ValueError(
-      f"KrumFactory: `num_selected` must be at most the {clients} clients of a round, "
-      f"got {num_selected}."
+      f"KrumFactory: `num_selected` must be at most the {clients} updates that it sees "
+      f"in a round, got {num_selected}."
     )
   return load("krum").KrumFactory(byzantine, num_selected, **settings)
 
@@ -79,6 +96,13 @@ def _flare(given: Mapping[str, Any], **settings):
   split = importlib.import_module("models.split")
   plr_fn = split.plr_fn(given["model_fn"], given["auxiliary_data"])
   _ = plr_fn.width  # a model without the layer fails here, not in the first round
+  if plr_fn.has_moving_statistics:
+    warnings.warn(
+      "flare: the model has BatchNorm, whose initial moving statistics FLARE reads "
+      "representations with: they say little about clients, and ties go to the lowest "
+      "client index. Use a model without BatchNorm.",
+      stacklevel=2,
+    )
   return load("flare").FlareFactory(plr_fn, **settings)
 
 
@@ -269,9 +293,7 @@ _SPECS = (
   ),
   _spec(
     "nearest_neighbour_mixing",
-    _around(
-      "nearest_neighbour_mixing", "NearestNeighbourMixingFactory", "trimmed_mean"
-    ),
+    _nearest_neighbour_mixing,
     "num_byzantine",
     "Allouah et al. 2023",
     "NNM",
@@ -281,7 +303,7 @@ _SPECS = (
   ),
   _spec(
     "bucketing",
-    _around("bucketing", "BucketingFactory", inner="krum"),
+    _bucketing,
     "num_byzantine",
     "Karimireddy et al. 2022",
     "Algorithm 1",

@@ -18,7 +18,8 @@ def all_finite(value) -> tf.Tensor:
 def finite_rows(matrix: tf.Tensor) -> tf.Tensor:
   """Marks the rows without NaN or infinity; [n, d] -> [n] bool."""
   # A product with zero is zero unless the number is not finite.
-  return tf.equal(tf.linalg.matvec(matrix, tf.zeros_like(matrix[0])), 0.0)
+  zeros = tf.zeros(tf.shape(matrix)[1:], matrix.dtype)
+  return tf.equal(tf.linalg.matvec(matrix, zeros), 0.0)
 
 
 def on_kept_rows(
@@ -26,8 +27,8 @@ def on_kept_rows(
 ) -> tuple[tf.Tensor, Measurements]:
   """Runs a rule on the rows that `keep` marks and spreads what it measured.
 
-  If no row is kept, the rule runs on one row of zeros and its result is replaced by
-  zero: the round then leaves the global weights as they are.
+  If no row is kept, or there is none, the rule runs on one row of zeros and its result
+  is replaced by zero: the round then leaves the global weights as they are.
 
   Args:
     keep: [n] bool.
@@ -43,12 +44,12 @@ def on_kept_rows(
   positions = tf.cond(
     any_kept, lambda: tf.where(keep), lambda: tf.zeros([1, 1], tf.int64)
   )
-  all_kept = tf.reduce_all(keep)
+  all_kept = any_kept & tf.reduce_all(keep)
 
   def kept(matrix):
     # Guards in this order, so that the usual round copies nothing.
     def some():
-      zeros = tf.zeros_like(matrix[:1])
+      zeros = tf.zeros(tf.concat([[1], tf.shape(matrix)[1:]], axis=0), matrix.dtype)
       return tf.cond(any_kept, lambda: tf.boolean_mask(matrix, keep), lambda: zeros)
 
     rows = tf.cond(all_kept, lambda: matrix, some)
@@ -65,13 +66,13 @@ def on_kept_rows(
 def _spread(value, keep, positions):
   """Puts per-client and per-pair values of the kept clients at their places."""
   num_clients = tf.shape(keep)[0]
+  places = tf.maximum(tf.cast(num_clients, tf.int64), 1)  # TensorFlow scatters into some
   if value.shape.rank == 0:
     return value
   if value.shape.rank == 1:
-    full = tf.scatter_nd(positions[:, 0:1], value, [tf.cast(num_clients, tf.int64)])
+    full = tf.scatter_nd(positions[:, 0:1], value, [places])[:num_clients]
     return tf.where(keep, full, tf.zeros_like(full))
   index = positions[:, 0]
   pairs = tf.stack(tf.meshgrid(index, index, indexing="ij"), axis=-1)
-  shape = tf.cast([num_clients, num_clients], tf.int64)
-  full = tf.scatter_nd(pairs, value, shape)
+  full = tf.scatter_nd(pairs, value, [places, places])[:num_clients, :num_clients]
   return tf.where(keep[:, tf.newaxis] & keep, full, tf.constant(np.nan, value.dtype))

@@ -97,6 +97,22 @@ def last_kernel(specs) -> tuple[int, list[int], bool]:
   return sum(sizes[:last]), shape, has_bias
 
 
+def kernel_columns(specs) -> np.ndarray:
+  """Marks the parameters that are not biases (tensors of rank > 1); -> [d] bool.
+
+  Raises:
+    ValueError: No tensor has a rank above 1.
+  """
+  leaves = tf.nest.flatten(specs)
+  if all(leaf.shape.rank <= 1 for leaf in leaves):
+    raise ValueError(
+      "A rule that compares kernels only needs a tensor of rank 2 or more, got shapes "
+      f"{[leaf.shape.as_list() for leaf in leaves]}. Let it compare all parameters."
+    )
+  parts = [np.full(leaf.shape.num_elements(), leaf.shape.rank > 1) for leaf in leaves]
+  return np.concatenate(parts)
+
+
 def stack_type(value_type: tff.Type) -> tff.StructWithPythonType:
   """The type of the stack of n updates: [n, d] float32 and client indices [n] int32."""
   return tff.to_type(

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_defenses.aggregators import stacking
 from tff_defenses.learning import client_work
 
 # The flag and the index travel beside the data, never inside an update: no rule can
@@ -66,7 +67,10 @@ class ClientInputs:
       )
 
   def info(self, clients, reports):
-    """{INFO_TYPE}@CLIENTS for the aggregator; inside a federated computation."""
+    """{INFO_TYPE}@CLIENTS for the aggregator; inside a federated computation.
+
+    Inputs without a `client_index` have `NO_INDEX`.
+    """
     knows_index = self.has("client_index")
     index_type = self.type if knows_index else tff.TensorType(np.int32)
 
@@ -78,5 +82,5 @@ class ClientInputs:
       )
 
     if not knows_index:
-      clients = tff.federated_value(np.int32(0), tff.CLIENTS)
+      clients = tff.federated_value(np.int32(stacking.NO_INDEX), tff.CLIENTS)
     return tff.federated_map(to_info, (clients, reports))

@@ -92,9 +92,10 @@ def build_train_fn(model: tff.learning.models.VariableModel, work: ClientWork):
   Returns:
     train(weights, dataset, round_number) -> (update, statistics, report): update is
     initial minus trained (TFF's sign), a list in model order; statistics are the
-    non-trainable variables after training; report holds `num_seen`, the images of all
-    epochs, `loss_sum`, the loss summed over them, and `num_examples`, the images of one
-    epoch.
+    non-trainable variables after training; report holds `num_seen`, the images trained
+    on, `loss_sum`, the loss summed over them, and `num_examples`, `num_seen` over
+    `local_epochs`: the client's weight where examples weigh. Batches that the dataset
+    drops do not count, epochs that it holds itself do.
   """
   trainable = list(model.trainable_variables)
   non_trainable = list(model.non_trainable_variables)

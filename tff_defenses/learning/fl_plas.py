@@ -6,13 +6,12 @@ Reference: FL-PLAS Eq. (6)-(9), Algorithms 1 and 2.
 import collections
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from models import split
-from tff_defenses.aggregators import base, checks, mean, partial, rows
-from tff_defenses.learning import client_work, server_work
+from tff_defenses.aggregators import base, checks, mean, partial
+from tff_defenses.learning import client_work, fl_plas_client, server_work
 from tff_defenses.learning.client_input import ClientInputs
 
 
@@ -21,11 +20,15 @@ class FlPlasProcess(tff.templates.IterativeProcess):
 
   Attributes:
     is_shared: One bool per trainable variable.
+    shares_statistics: Whether BatchNorm's moving statistics are the server's.
   """
 
-  def __init__(self, initialize_fn, next_fn, is_shared: Sequence[bool]):
+  def __init__(
+    self, initialize_fn, next_fn, is_shared: Sequence[bool], shares_statistics=False
+  ):
     super().__init__(initialize_fn, next_fn)
     self.is_shared = tuple(is_shared)
+    self.shares_statistics = shares_statistics
 
   def initial_client_state(self, server_state) -> collections.OrderedDict:
     """State of a client that has not taken part yet: the common initial model's.
@@ -44,16 +47,12 @@ class FlPlasProcess(tff.templates.IterativeProcess):
     """Eq. (9): the shared layers of the server, the rest of the client.
 
     Returns:
-      `ModelWeights`; its statistics are the client's.
+      `ModelWeights`; its statistics are the client's, unless they are shared.
     """
-    private = iter(client_state["private"])
-    trainable = [
-      w if s else next(private)
-      for w, s in zip(
-        server_state.global_model_weights.trainable, self.is_shared, strict=True
-      )
-    ]
-    return tff.learning.models.ModelWeights(trainable, client_state["statistics"])
+    weights = server_state.global_model_weights
+    return fl_plas_client.own_model(
+      weights, client_state, self.is_shared, self.shares_statistics
+    )
 
 
 def build_fl_plas(
@@ -65,7 +64,7 @@ def build_fl_plas(
   *,
   local_epochs: int = 1,
   rate_decay: float = 1.0,
-  weighting: str = "uniform",
+  weighting: str | None = None,
   share_moving_statistics: bool = False,
   initial_weights: tff.learning.models.ModelWeights | None = None,
   training_attack=None,
@@ -88,8 +87,8 @@ def build_fl_plas(
       `next` receives the datasets.
     local_epochs: Passes over each client's dataset; see `ClientWork`.
     rate_decay: Factor on the learning rate from round to round. Paper: 0.998.
-    weighting: Without an `aggregator`: "uniform" (authors' code) or "examples"
-      (Algorithm 1).
+    weighting: Of the mean, without an `aggregator`: "uniform" (authors' code, default)
+      or "examples" (Algorithm 1).
     share_moving_statistics: Average BatchNorm statistics too, with the same weights.
     initial_weights: The common model that all start from; None: what `model_fn` makes.
     training_attack: What malicious clients send instead of their honest update; an
@@ -114,23 +113,28 @@ def build_fl_plas(
     state.
   """
   work = client_work.ClientWork(client_optimizer, local_epochs, rate_decay)
-  checks.check_choice("build_fl_plas", "weighting", weighting, mean.WEIGHTINGS)
   is_shared = split.is_shared(_names(model_fn), shared_layers)
-  inner = mean.FiniteMeanFactory(weighting) if aggregator is None else aggregator
+  inner = _mean(weighting) if aggregator is None else aggregator
+  if aggregator is not None and weighting is not None:
+    raise ValueError(
+      f"build_fl_plas: `weighting` must be None beside an `aggregator`, got "
+      f"{weighting!r}. Let the aggregator weigh: `td.FiniteMeanFactory({weighting!r})`."
+    )
   factory = partial.PartialAggregationFactory(inner, is_shared)
   inputs = ClientInputs(model_fn, dataset_computation)
   weights = initial_weights or client_work.initial_weights(model_fn)
   weights_type = tff.learning.models.weights_type_from_model(model_fn)
   process = base.unify(factory, weights_type.trainable)
   init_fn = server_work.initial_state(process, weights, weights_type)
-  train = build_train(model_fn, work, inputs, weights_type, is_shared)
-  state_type = train.type_signature.parameter[2]
+  train = fl_plas_client.build_train(
+    model_fn, work, inputs, weights_type, is_shared, share_moving_statistics
+  )
   poison = None
   if training_attack is not None:
     _check_attack(training_attack)
     inputs.require_flag("training_attack")
     own_data = ClientInputs(model_fn, attack_dataset_computation or dataset_computation)
-    poison = _build_poison(
+    poison = fl_plas_client.build_poison(
       training_attack,
       model_fn,
       work,
@@ -139,10 +143,18 @@ def build_fl_plas(
       is_shared,
       share_moving_statistics,
     )
+  next_fn = _build_next(
+    init_fn, inputs, train, poison, process, share_moving_statistics
+  )
+  return FlPlasProcess(init_fn, next_fn, is_shared, share_moving_statistics)
+
+
+def _build_next(init_fn, inputs, train, poison, process, share_statistics):
+  """One round: train, poison, aggregate the shared layers (Eq. 8), finish."""
 
   @tff.federated_computation(
     init_fn.type_signature.result,
-    tff.FederatedType(state_type, tff.CLIENTS),
+    tff.FederatedType(train.type_signature.parameter[2], tff.CLIENTS),
     tff.FederatedType(inputs.type, tff.CLIENTS),
   )
   def next_fn(state, client_states, client_data):
@@ -157,7 +169,7 @@ def build_fl_plas(
     )
     statistics = state.global_model_weights.non_trainable
     new_client_states = results.state
-    if share_moving_statistics:
+    if share_statistics:
       statistics = server_work.combine_statistics(
         statistics, results.state.statistics, info, aggregated.measurements
       )
@@ -167,7 +179,13 @@ def build_fl_plas(
     )
     return new_state, new_client_states, metrics
 
-  return FlPlasProcess(init_fn, next_fn, is_shared)
+  return next_fn
+
+
+def _mean(weighting):
+  weighting = weighting or "uniform"
+  checks.check_choice("build_fl_plas", "weighting", weighting, mean.WEIGHTINGS)
+  return mean.FiniteMeanFactory(weighting)
 
 
 def _names(model_fn) -> list[str]:
@@ -177,90 +195,6 @@ def _names(model_fn) -> list[str]:
     if keras_fn is not None:
       return split.trainable_names(keras_fn())
     return [variable.name for variable in model_fn().trainable_variables]
-
-
-def build_train(model_fn, work, inputs, weights_type, is_shared):
-  """Algorithm 2: (round, weights, client state, input) -> update, state, report."""
-  private_type = [
-    t for t, s in zip(weights_type.trainable, is_shared, strict=True) if not s
-  ]
-  state_type = tff.to_type(
-    collections.OrderedDict(
-      private=tff.to_type(private_type), statistics=weights_type.non_trainable
-    )
-  )
-
-  @tff.tensorflow.computation(np.int32, weights_type, state_type, inputs.type)
-  def train(round_number, weights, client_state, client):
-    train_fn = client_work.build_train_fn(model_fn(), work)
-
-    @tf.function
-    def run(round_number, weights, client_state, dataset):
-      started = tf.timestamp()
-      model_weights = _own_model(weights, client_state, is_shared)
-      start, statistics = model_weights.trainable, model_weights.non_trainable
-      update, new_statistics, report = train_fn(model_weights, dataset, round_number)
-      finite = rows.all_finite([*update, *new_statistics])
-      private = [
-        tf.where(finite, w - u, w)
-        for w, u, s in zip(start, update, is_shared, strict=True)
-        if not s
-      ]
-      kept = zip(new_statistics, statistics, strict=True)
-      statistics = [tf.where(finite, new, old) for new, old in kept]
-      report.update(started=started, finished=client_work.time_after(update))
-      return update, private, statistics, report
-
-    update, private, statistics, report = run(
-      round_number, weights, client_state, inputs.dataset(client)
-    )
-    state = collections.OrderedDict(private=list(private), statistics=list(statistics))
-    return collections.OrderedDict(update=list(update), state=state, report=report)
-
-  return train
-
-
-def _build_poison(attack, model_fn, work, inputs, train, is_shared, share_statistics):
-  """The malicious clients' phase: `train`'s arguments, its result -> a result."""
-
-  @tff.tensorflow.computation(
-    *train.type_signature.parameter, train.type_signature.result
-  )
-  def replace(round_number, weights, client_state, client, honest):
-    craft = attack.build_craft(model_fn(), work)
-
-    @tf.function
-    def choose(round_number, weights, client_state, client, dataset, honest):
-      update, statistics = list(honest["update"]), list(honest["state"]["statistics"])
-
-      def crafted():
-        model_weights = _own_model(weights, client_state, is_shared)
-        # Without others' updates to see, the mean's place is held by the honest update.
-        made = craft(model_weights, dataset, round_number, update, update)
-        return list(made[0]), list(made[1]) if share_statistics else statistics
-
-      sent = tf.cond(client["is_malicious"], crafted, lambda: (update, statistics))
-      report = collections.OrderedDict(honest["report"])
-      report["finished"] = client_work.time_after(sent[0])
-      return (*sent, report)
-
-    dataset = inputs.dataset(client)
-    arguments = (round_number, weights, client_state, client, dataset, honest)
-    update, statistics, report = choose(*arguments)
-    private = list(honest["state"]["private"])
-    state = collections.OrderedDict(private=private, statistics=list(statistics))
-    return collections.OrderedDict(update=list(update), state=state, report=report)
-
-  return replace
-
-
-def _own_model(weights, client_state, is_shared):
-  """Where a client starts: the server's shared layers, its own others (Eq. 9)."""
-  own = iter(client_state["private"])
-  start = [
-    w if s else next(own) for w, s in zip(weights.trainable, is_shared, strict=True)
-  ]
-  return tff.learning.models.ModelWeights(start, list(client_state["statistics"]))
 
 
 def _check_attack(attack) -> None:

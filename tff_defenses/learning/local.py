@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_defenses.aggregators import base, rows
-from tff_defenses.learning import client_work, fl_plas, server_work
+from tff_defenses.learning import client_work, fl_plas, fl_plas_client, server_work
 from tff_defenses.learning.client_input import ClientInputs
 
 
@@ -57,7 +57,7 @@ def build_local(
   is_shared = [False] * len(weights_type.trainable)
   process = _build_no_aggregation(weights_type.trainable)
   init_fn = server_work.initial_state(process, weights, weights_type)
-  train = fl_plas.build_train(model_fn, work, inputs, weights_type, is_shared)
+  train = fl_plas_client.build_train(model_fn, work, inputs, weights_type, is_shared)
 
   @tff.federated_computation(
     init_fn.type_signature.result,

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_defenses.aggregators import rows, stacking
+from tff_defenses.aggregators import rows, stacking, tracking
 from tff_defenses.learning import client_work
 
 REPORT_TYPE = tff.to_type(
@@ -81,10 +81,7 @@ def finish_round(state, aggregated, statistics, reports):
     weights_type, weights_type.trainable, weights_type.non_trainable
   )
   def apply(weights, update, statistics):
-    finite = rows.all_finite(update)
-    trainable = [
-      tf.where(finite, w - u, w) for w, u in zip(weights.trainable, update, strict=True)
-    ]
+    trainable = tracking.apply_update(weights.trainable, update)
     new = tff.learning.models.ModelWeights(trainable, statistics)
     return new, client_work.time_after(trainable)
 
@@ -150,6 +147,10 @@ def combine_statistics(old, new, info, measurements):
   Reference: FL-PLAS keeps statistics local; for whole models the papers say nothing.
   A rule that reports `weight` or `trust` weighs the clients' statistics alike; under
   any other factory all finite ones count equally. Without finite ones `old` stays.
+
+  Deviations: the weights are those that the rule reports, also where it works
+  coordinate by coordinate (the share of the kept values that are a client's) or clips
+  (the clipping factor).
 
   Args:
     old: Non-trainable variables of the global model, @SERVER.

@@ -22,6 +22,13 @@ def flat(value) -> np.ndarray:
   return np.concatenate([np.ravel(x) for x in tf.nest.flatten(value)])
 
 
+def plr_fn(weights):
+  """Three samples of a two-wide "representation" that depend on all weights."""
+  a, b = tf.nest.flatten(weights)
+  row = tf.stack([tf.reduce_sum(a), tf.reduce_sum(b)])
+  return row * tf.constant([[1.0], [2.0], [3.0]])
+
+
 def run_plain(factory, updates, value_type=UPDATE_TYPE):
   """One round of a plain factory in TFF."""
   process = factory.create(value_type)

@@ -15,9 +15,10 @@ PROJECT = {*PACKAGES, "run_experiments", "tests", "benchmarks"}
 # Place -> what its files may import from this project. `import tff_defenses` alone is
 # in no list, because it leads everywhere.
 MAY_IMPORT = {
-  "models": ("models", "attacks", "tff_defenses.aggregators", "tff_defenses.runtime"),
-  "attacks": ("models", "attacks", "tff_defenses.aggregators", "tff_defenses.runtime"),
-  "tff_defenses/aggregators": ("models", "tff_defenses.aggregators"),
+  "models": ("models",),
+  "attacks": ("models", "attacks", "tff_defenses.aggregators"),
+  "tff_defenses/aggregators": ("models.split", "tff_defenses.aggregators"),
+  "tff_defenses/runtime": ("tff_defenses.runtime",),
   "tff_defenses/learning": (
     "models",
     "tff_defenses.aggregators",

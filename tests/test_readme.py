@@ -1,17 +1,34 @@
-"""README's code runs as it stands, and its paths and flags exist."""
+"""README's code runs as it stands; paths, flags and names of the documents exist."""
 
 import pathlib
 import re
 
 import pytest
 
+import attacks
 import models
 import run_experiments
 from tff_defenses import aggregators
-from tff_defenses.experiments import presets, readme_tables
+from tff_defenses.experiments import (
+  datasets,
+  papers,
+  partition,
+  presets,
+  readme_tables,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+DOCUMENTS = ("README.md", "docs/findings.md", "docs/reproducing.md")
+NAMES = {  # flag -> what may stand behind it; lists are separated by commas
+  "dataset": datasets.DATASETS,
+  "model": models.MODELS,
+  "defense": ["all", *aggregators.AGGREGATORS],
+  "attack": ["all", "none", *attacks.ATTACKS],
+  "partition": partition.PARTITIONS,
+  "preset": presets.PRESETS,
+  "reproduce": papers.names(),
+}
 
 
 def blocks(language):
@@ -55,21 +72,34 @@ def test_paths_exist():
   assert paths and all((ROOT / path).exists() for path in paths)
 
 
-def test_flags_exist():
-  known = set(run_experiments.FLAGS)
-  commands = "\n".join(
-    line for line in README.splitlines() if "run_experiments" in line
-  )
-  used = set(re.findall(r"--([a-z_]+)", commands)) | {"resume", "data_dir"}
-  assert used - {"help"} <= known
+def known_flags():
+  """Those of the command line alone, not of the libraries that are loaded here."""
+  ours = run_experiments.FLAGS.get_key_flags_for_module(run_experiments)
+  switches = {f"no{flag.name}" for flag in ours if flag.boolean}
+  return {flag.name for flag in ours} | switches | {"help"}  # absl's own
 
 
-def test_names_exist():
-  for preset in re.findall(r"--preset=(\w+)", README):
-    assert preset in presets.PRESETS
-  for names in re.findall(r"--defense=([\w,]+)", README):
-    assert set(names.split(",")) <= {"all", *aggregators.AGGREGATORS}
-  assert "lenet" in models.MODELS
+def text_of(document):
+  """Without pip's commands, whose flags are not ours."""
+  return re.sub(r"pip install [^&`\n]*", "", (ROOT / document).read_text())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_flags_exist(document):
+  used = set(re.findall(r"(?<![\w-])--([a-z][\w-]*)", text_of(document)))
+  assert "attack" in used and used - known_flags() == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_names_exist(document):
+  given = re.findall(rf"--({'|'.join(NAMES)})=([\w:,]+)", text_of(document))
+  wrong = [
+    f"--{flag}={name}"
+    for flag, names in given
+    for name in names.split(",")
+    if name not in NAMES[flag]
+  ]
+  assert given and wrong == []
 
 
 def test_tables_are_as_the_registries_have_them():

@@ -4,21 +4,14 @@ import collections
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests import doubles
+from tests.doubles import plr_fn
 from tff_defenses.aggregators import base, flare, krum, mean, partial, tracking
 
 NAN, INF = float("nan"), float("inf")
 pytestmark = pytest.mark.usefixtures("runtime")
-
-
-def plr_fn(weights):
-  """Three samples of a two-wide "representation" that depend on all weights."""
-  a, b = tf.nest.flatten(weights)
-  row = tf.stack([tf.reduce_sum(a), tf.reduce_sum(b)])
-  return row * tf.constant([[1.0], [2.0], [3.0]])
 
 
 def run_informed(factory, updates, indices):

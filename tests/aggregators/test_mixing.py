@@ -9,7 +9,7 @@ import pytest
 import tensorflow_federated as tff
 
 from tests import doubles
-from tests.aggregators.test_nearest_neighbour_mixing import plr_fn
+from tests.doubles import plr_fn
 from tff_defenses.aggregators import (
   bucketing,
   flare,

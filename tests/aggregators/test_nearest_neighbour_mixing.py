@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests import doubles
+from tests.doubles import plr_fn
 from tff_defenses.aggregators import (
   base,
   flare,
@@ -152,13 +153,6 @@ def test_if_no_client_is_finite_the_weights_stay():
     output = run(factory, [np.nan, np.inf])
     assert doubles.flat(output.result).tolist() == [0.0] * 7
     assert output.measurements["num_rejected"] == 2
-
-
-def plr_fn(weights):
-  """Three samples of a two-wide "representation"."""
-  a, b = tf.nest.flatten(weights)
-  row = tf.stack([tf.reduce_sum(a), tf.reduce_sum(b)])
-  return row * tf.constant([[1.0], [2.0], [3.0]])
 
 
 @pytest.mark.usefixtures("runtime")

@@ -1,7 +1,5 @@
 """Distributed trigger: the parts by hand, who paints which, what is scored."""
 
-import doctest
-
 import numpy as np
 import pytest
 
@@ -154,8 +152,3 @@ def test_settings_are_shown_and_compared():
   assert repr(attack) == f"DistributedTriggerAttack({text})"
   assert attack == DistributedTriggerAttack("dba_cifar", 3) and attack.target == 3
   assert attack.sees == {"own_data"} and attack.fingerprint == ""
-
-
-def test_examples_in_docstrings():
-  result = doctest.testmod(distributed_trigger)
-  assert result.attempted and not result.failed

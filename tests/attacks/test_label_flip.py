@@ -1,7 +1,5 @@
 """Label flipping: labels by hand, what stays, what is scored, each error."""
 
-import doctest
-
 import numpy as np
 import pytest
 
@@ -145,8 +143,3 @@ def test_settings_are_shown_and_compared():
   assert repr(attack) == f"LabelFlipAttack({text})"
   assert attack == LabelFlipAttack(source_class=7, target_class=1)
   assert attack.sees == {"own_data"} and attack.fingerprint == ""
-
-
-def test_examples_in_docstrings():
-  result = doctest.testmod(label_flip)
-  assert result.attempted and not result.failed

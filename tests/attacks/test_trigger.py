@@ -1,11 +1,8 @@
 """Triggers: pixels by hand, what poisoning touches, and one test per error."""
 
-import doctest
-
 import numpy as np
 import pytest
 
-from attacks.data import trigger
 from attacks.data.trigger import PATTERNS, Pattern, TriggerAttack, paint, square
 
 MNIST, CIFAR, KATHER = (28, 28, 1), (32, 32, 3), (128, 128, 3)
@@ -251,8 +248,3 @@ def test_a_pattern_of_ones_own():
   dot = Pattern(((0, -1),), 1, "here", value=9)
   images = np.zeros((1, 2, 2, 1), np.uint8)
   assert paint(images, dot, "realisable")[0, :, :, 0].tolist() == [[0, 9], [0, 0]]
-
-
-def test_examples_in_docstrings():
-  result = doctest.testmod(trigger)
-  assert result.attempted and not result.failed

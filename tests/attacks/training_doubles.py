@@ -1,6 +1,7 @@
 """One attack run outside TFF, plain Keras loops to compare with, and one round."""
 
 import collections
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -24,30 +25,46 @@ def batches(images=IMAGES, labels=LABELS):
   return doubles.image_dataset(images, labels, batch_size=3)
 
 
-def craft(attack, *, data=None, benign_mean=None, round_number=1, local_epochs=1):
+def craft(
+  attack,
+  *,
+  data=None,
+  honest=None,
+  benign_mean=None,
+  round_number=1,
+  local_epochs=1,
+  optimizer=SGD,
+):
   """The attack's update, outside TFF."""
-  run = attack.build_craft(MODEL_FN(), client_work.ClientWork(SGD, local_epochs))
+  run = attack.build_craft(MODEL_FN(), client_work.ClientWork(optimizer, local_epochs))
   weights = tff.learning.models.ModelWeights(THETA, [])
   data = batches() if data is None else data
 
   @tf.function
   def go():
     number = tf.constant(round_number)
-    return run(weights, data, number, ZEROS, benign_mean or ZEROS)[0]
+    return run(weights, data, number, honest or ZEROS, benign_mean or ZEROS)
 
-  return [u.numpy() for u in go()]
+  update, statistics = go()
+  assert statistics == []  # the model has none
+  return [u.numpy() for u in update]
+
+
+def descend(model, loss, rate=0.1):
+  """One step of gradient descent on `loss()`, written out."""
+  with tf.GradientTape() as tape:
+    value = loss()
+  gradients = tape.gradient(value, model.trainable_variables)
+  for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+    variable.assign_sub(rate * gradient)
 
 
 def plain_training(loss, *, start=THETA, after_step=None, data=None):
-  """Plain Keras with SGD 0.1 on `loss(model, x, y)`; returns initial minus trained."""
+  """Plain Keras with SGD 0.1 on `loss(model, x, y)`; returns theta minus trained."""
   model = doubles.tiny_keras()
   model.set_weights(start)
   for number, batch in enumerate(batches() if data is None else data, 1):
-    with tf.GradientTape() as tape:
-      value = loss(model, batch["x"], batch["y"])
-    gradients = tape.gradient(value, model.trainable_variables)
-    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
-      variable.assign_sub(0.1 * gradient)
+    descend(model, functools.partial(loss, model, batch["x"], batch["y"]))
     if after_step is not None:
       after_step(model, number)
   return minus(THETA, model.get_weights())
@@ -97,8 +114,13 @@ def read_for(attackers_only):
   return read
 
 
-def federated_round(attack, *, malicious, attackers_only=True, factory=None):
+def federated_round(attack, **settings):
   """One round of build_fed_avg; returns the trainable weights after it."""
+  return round_with_metrics(attack, **settings)[0]
+
+
+def round_with_metrics(attack, *, malicious, attackers_only=True, factory=None):
+  """One round of build_fed_avg; returns the trainable weights after it, and metrics."""
   process = fed_avg.build_fed_avg(
     MODEL_FN,
     SGD,
@@ -107,5 +129,5 @@ def federated_round(attack, *, malicious, attackers_only=True, factory=None):
     training_attack=attack,
   )
   clients = [client(i, flag) for i, flag in enumerate(malicious)]
-  state, _ = process.next(process.initialize(), clients)
-  return state.global_model_weights.trainable
+  state, metrics = process.next(process.initialize(), clients)
+  return state.global_model_weights.trainable, metrics

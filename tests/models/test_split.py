@@ -1,6 +1,5 @@
 """Layer cuts and model functions."""
 
-import doctest
 import functools
 
 import numpy as np
@@ -16,12 +15,6 @@ NAMES = [
   "classifier/kernel:0",
   "classifier/bias:0",
 ]
-
-
-def test_examples_in_docstrings():
-  result = doctest.testmod(split)
-  assert result.attempted == 2
-  assert result.failed == 0
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,28 @@ def target_loss(model, *_):
   return td.cross_entropy(model, TARGET, LABEL)
 
 
-def plain_training(epochs, *, start=td.THETA, rho=0.0, anchor=None, boost=None):
+def half_squared(values):
+  return sum(tf.reduce_sum(v**2) for v in values) / 2
+
+
+def norm_of_kernels(values):
+  return tf.sqrt(sum(tf.reduce_sum(v**2) for v in values[::2]))
+
+
+def plain_training(
+  epochs,
+  *,
+  start=td.THETA,
+  rho=0.0,
+  anchor=None,
+  boost=None,
+  distance=half_squared,
+):
   """The same loops in plain Keras, written anew; without a boost: honest ones."""
 
   def stealth(model, x, y):
-    value = td.cross_entropy(model, x, y)
-    for v, a in zip(model.trainable_variables, anchor or start, strict=True):
-      value += rho / 2 * tf.reduce_sum((v - a) ** 2)
-    return value
+    pairs = zip(model.trainable_variables, anchor or start, strict=True)
+    return td.cross_entropy(model, x, y) + rho * distance([v - a for v, a in pairs])
 
   def malicious(model, number):
     del number
@@ -69,6 +83,18 @@ def test_self_form_equals_the_loop_by_hand():
   found = craft(attack(benign_epochs=2, **settings), honest=honest)
   anchor = td.minus(td.THETA, honest)
   td.assert_close(found, plain_training(2, rho=0.5, anchor=anchor, boost=3.0))
+
+
+def test_norm_of_the_kernels_equals_the_loop_by_hand():
+  """Eq. (7) as printed, a norm that is not squared, here without the biases."""
+  honest = plain_training(1)
+  settings = {"form": "self", "rho": 0.5, "mal_epochs": 2, "benign_epochs": 2}
+  settings |= {"distance": "norm", "kernels_only": True, "hold_off": 0.0}
+  found = craft(attack(**settings), honest=honest)
+  anchor = td.minus(td.THETA, honest)
+  expected = plain_training(2, rho=0.5, anchor=anchor, distance=norm_of_kernels)
+  td.assert_close(found, expected)
+  assert not np.allclose(found[0], plain_training(2, rho=0.5, anchor=anchor)[0])
 
 
 def test_own_anchor_trains_as_long_as_the_attack():
@@ -115,7 +141,8 @@ def test_it_reaches_its_target():
 
 def test_zero_malicious_epochs_send_the_honest_update():
   honest = [np.full_like(w, 0.5) for w in td.THETA]
-  td.assert_close(craft(attack(mal_epochs=0), honest=honest), honest)
+  for none in (attack(mal_epochs=0), coomed(mal_epochs=0, boost=9.0)):
+    td.assert_close(craft(none, honest=honest), honest)
 
 
 def test_stealth_steps_space_out_the_malicious_ones():
@@ -223,6 +250,8 @@ def test_entry_knows_what_each_form_sees(name, settings):
   ("settings", "name"),
   [
     ({"boost": 0.0}, "boost"),
+    ({"boost": "5"}, "boost"),
+    ({"mal_epochs": 1.5}, "mal_epochs"),
     ({"rho": -1.0}, "rho"),
     ({"stealth_steps": 0}, "stealth_steps"),
     ({"mal_epochs": -1}, "mal_epochs"),

@@ -212,6 +212,7 @@ def _plan(settings):
 
 
 def _run(configs, plan=None) -> int:
+  commands.check_workers(configs, FLAGS.workers or ())
   if FLAGS.dry_run:
     return _foretell(configs, adopts=plan is not None, resume=FLAGS.resume)
   text, ok = commands.run(

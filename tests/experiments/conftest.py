@@ -22,12 +22,11 @@ def shard_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finish(runtime, shard_cache, tmp_path_factory):
-  """Runs a toy experiment in a new folder; returns its `RunResult`."""
-  from tff_defenses.experiments import loop
+  """Runs a toy experiment in a new folder; returns it `Finished`."""
 
   def run(**changes):
     folder = tmp_path_factory.mktemp("run")
-    return loop.run(toy_runs.toy(folder, shard_cache, **changes), runtime)
+    return toy_runs.run(toy_runs.toy(folder, shard_cache, **changes), runtime)
 
   return run
 

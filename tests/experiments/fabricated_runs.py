@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 
+from tff_defenses.experiments import report
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.papers import Cell, PaperTable
 
@@ -80,8 +81,7 @@ def put(
     config: An `ExperimentConfig`.
     rounds: Finished so far; None: the run is done, unless it failed.
   """
-  name = folder or f"{config.dataset}-{config.defense}-{config.attack}-{config.hash()}"
-  path = output_dir / name
+  path = output_dir / (folder or config.folder_name)
   path.mkdir(parents=True, exist_ok=True)
   settings = {"config_hash": config.hash(), **config.settings(), "version": version}
   write(path / "config.json", settings | {"reduced": config.is_reduced})
@@ -102,6 +102,11 @@ def put_seeds(plan, cell, values, **more):
     put(path_of(plan), plan.config_of(cell, seed), **{cell.metric: value}, **more)
     for seed, value in values.items()
   ]
+
+
+def report_of(folder, *, width=None):
+  """The text of a folder's report."""
+  return report.render(report.read(folder), width=width)
 
 
 def path_of(plan):

@@ -65,8 +65,9 @@ def put_clients(folder, rounds, malicious, by_trust):
     less = by_trust and number != 2
     raw = np.where(malicious & less, 0.1, 1.0)
     for client, weight in enumerate(raw / raw.sum()):
-      rows.append((number, client, malicious[client], weight))
-  columns = ["round", "client_index", "malicious", "weight"]
+      flagged = malicious[client] and less
+      rows.append((number, client, malicious[client], weight, flagged))
+  columns = ["round", "client_index", "malicious", "weight", "flagged"]
   pd.DataFrame(rows, columns=columns).to_csv(folder / "clients.csv", index=False)
 
 

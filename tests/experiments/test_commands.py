@@ -15,6 +15,7 @@ from tff_defenses.experiments import (
   presets,
   reproduction,
 )
+from tff_defenses.experiments.config import ConfigError, ExperimentConfig
 from tff_defenses.experiments.errors import OutputError
 
 
@@ -108,6 +109,16 @@ def test_one_of_the_jobs_writes_no_report(plan, ran, monkeypatch, tmp_path):
 def test_a_report_of_nothing_is_refused(tmp_path):
   with pytest.raises(OutputError, match="without any"):
     commands.report(str(tmp_path))
+
+
+def test_several_workers_are_refused_to_attacks_that_aggregate_twice():
+  runs = [ExperimentConfig(attack=name) for name in ("trigger", "min_max", "sign_flip")]
+  message = r"--workers must name a single worker.* \(min_max, sign_flip\), got 2\. "
+  with pytest.raises(ConfigError, match=message):
+    commands.check_workers(runs, ["a:1", "b:2"])
+  commands.check_workers(runs[:1], ["a:1", "b:2"])
+  commands.check_workers(runs, ["a:1"])
+  commands.check_workers(runs, [])
 
 
 def test_the_hours_are_those_of_runs_done_anew_if_asked(plan, monkeypatch):

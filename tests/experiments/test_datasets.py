@@ -78,6 +78,7 @@ def test_real_files_have_the_published_counts_and_means(
 ):
   found = load_real(name, monkeypatch)
   assert len(found.train_labels) == num_train and len(found.test_labels) == 10_000
+  assert DATASETS[name].num_images == (num_train, 10_000)
   assert set(np.bincount(found.test_labels)) == {1000} or name == "mnist"
   measured = [found.train_images[..., i].mean() / 255 for i in range(len(mean))]
   assert measured == pytest.approx(mean, abs=1e-4)

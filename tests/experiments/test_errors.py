@@ -1,8 +1,14 @@
-"""Failed writes: one sentence whoever writes."""
+"""Failed writes: one sentence whoever writes; several faults: a line each."""
 
 import pytest
 
-from tff_defenses.experiments.errors import OutputError, writing
+from tff_defenses.experiments.errors import OutputError, fault_list, writing
+
+
+def test_faults_are_counted_and_have_a_line_each():
+  text = "2 fault(s) in the settings:\n  - First.\n  - Second."
+  assert fault_list(["First.", "Second."], "in the settings") == text
+  assert fault_list(["Only."]) == "1 fault(s):\n  - Only."
 
 
 def test_full_disk_is_an_output_error_that_names_the_folder():

@@ -1,6 +1,5 @@
 """Several runs: shared with other processes, marked when they fail, tabled."""
 
-import os
 import threading
 import time
 
@@ -205,7 +204,3 @@ def test_figures_that_were_broken_off_are_drawn_again(pretend, tmp_path):
   assert grid.run([config], None).ok
   assert (progress.folder(config) / "figures" / "drawn").read_text() == "once"
   assert not half.exists()
-
-
-def test_not_a_child_here():
-  assert jobs_lib.CHILD_VARIABLE not in os.environ

@@ -15,6 +15,7 @@ from tff_defenses.experiments import (
   progress,
   records,
   round_tables,
+  run_record,
   scoring,
   trainers,
 )
@@ -48,7 +49,7 @@ def test_run_broken_off_and_resumed_gives_the_same_bytes(
   settings = toy_runs.FEDAVG if name == "fedavg_run" else toy_runs.FL_PLAS
   config = toy(**settings)
   break_off(config, runtime, monkeypatch, method)
-  folder = records.RunFolder(config.output_dir, loop.describe(config))
+  folder = records.RunFolder(config.output_dir, run_record.describe(config))
   assert not folder.is_complete and len(folder.read("metrics.csv")) == 1
   resumed = loop.run(config, runtime)
   for file in ("metrics.csv", "clients.csv"):

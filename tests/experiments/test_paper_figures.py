@@ -162,19 +162,21 @@ def test_rows_without_a_value_are_left_out(tmp_path, figures):
 
 def test_flags_of_the_adaptive_attack_by_hand(tmp_path):
   folder = tmp_path
-  weights = [
-    (1, 0, False, 0.6),
-    (1, 1, True, 0.4),
-    (2, 0, False, 0.5),
-    (2, 1, True, 0.5),
+  clients = [
+    (1, 0, False, False),
+    (1, 1, True, True),
+    (1, 2, True, True),
+    (2, 0, False, True),
+    (2, 1, True, True),
+    (2, 2, True, False),
   ]
-  columns = ["round", "client_index", "malicious", "weight"]
-  pd.DataFrame(weights, columns=columns).to_csv(folder / "clients.csv", index=False)
+  columns = ["round", "client_index", "malicious", "flagged"]
+  pd.DataFrame(clients, columns=columns).to_csv(folder / "clients.csv", index=False)
   success = pd.DataFrame({"round": [1, 2, 3], "attack_success_rate": [0, 0.5, np.nan]})
   success.to_csv(folder / "metrics.csv", index=False)
   run = type("Run", (), {"run": type("Values", (), {"folder": folder})})
   detected, wrong = paper_figures._flags(run).values()
-  assert dict(zip(*detected, strict=True)) == {1: True, 2: False}  # 0.4 < 0.5; equal
+  assert dict(zip(*detected, strict=True)) == {1: True, 2: False}  # one missed
   assert dict(zip(*wrong, strict=True)) == {1: False, 2: True}  # round 3: not scored
 
 

@@ -1,7 +1,6 @@
 """What goes into the papers' figures, from folders of runs that are only pretended."""
 
 import dataclasses
-import doctest
 import json
 import types
 
@@ -167,8 +166,3 @@ def test_numbers_that_are_no_percent_stay_as_they_are(plan):
   put(made)
   (panel,) = paper_series.panels(paper_series.collect(made), "round")
   assert panel.lines[0].paper == ((3.0, 0.1, None),) and panel.unit == "loss"
-
-
-def test_examples_in_docstrings():
-  result = doctest.testmod(paper_series)
-  assert result.attempted and not result.failed

@@ -38,7 +38,7 @@ def distinct(kind):
 
 def test_every_defense_takes_its_settings(monkeypatch):
   class Representations:
-    width = 2
+    width, has_moving_statistics = 2, False
 
     def __call__(self, weights):
       raise AssertionError("only the settings are looked at")
@@ -58,13 +58,10 @@ def test_every_attack_takes_its_settings():
 
 def build_attack(dataset, name, settings):
   spec, data = attacks.ATTACKS[name], datasets.DATASETS[dataset]
-  kinds = {k: v for k, v in settings.items() if k in federation._TARGET_SETTINGS}
-  own = {
-    k: v
-    for k, v in settings.items()
-    if spec.kind != "training" or k not in training_attacks._OF_THE_FEDERATION
-  }
+  kinds = {k: v for k, v in settings.items() if k in federation.TARGET_SETTINGS}
+  own = settings
   if spec.kind == "training":
+    own = training_attacks.own_settings(settings)
     labels = np.array([4, 3])
     targets.choose(np.zeros((2, *data.image_shape), np.uint8), labels, **kinds)
   config = ExperimentConfig(dataset)

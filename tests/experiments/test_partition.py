@@ -1,7 +1,5 @@
 """Partitions: the oracles of the papers' splits, and one test per error."""
 
-import doctest
-
 import numpy as np
 import pytest
 
@@ -176,8 +174,3 @@ def test_every_entry_can_be_called_by_its_spec(name):
   labels = balanced(10, 50)
   parts = spec.function(labels=labels, num_clients=5, rng=rng(), **settings)
   assert len(parts) == 5
-
-
-def test_examples_in_docstrings():
-  result = doctest.testmod(partition)
-  assert result.attempted and not result.failed

@@ -1,7 +1,5 @@
 """The common look, the composition of panels, and writes that leave no half file."""
 
-import doctest
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,8 +58,3 @@ def test_colours_of_the_two_groups_differ_in_grey():
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
   assert grey(plot_style.BENIGN) - grey(plot_style.MALICIOUS) > 80
-
-
-def test_examples_in_docstrings():
-  result = doctest.testmod(plot_style)
-  assert result.attempted and not result.failed

@@ -142,8 +142,8 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
   path = tmp_path / "a.png"
   path.write_bytes(b"old")
 
-  def fail(self, aside, **options):
-    aside.write_bytes(b"half")
+  def fail(self, stream, **options):
+    stream.write(b"half")
     raise OSError("disk full")
 
   monkeypatch.setattr(plot_style.Figure, "savefig", fail)

@@ -1,7 +1,5 @@
 """Panels about representations: what is drawn, by hand, and one test per error."""
 
-import doctest
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -126,8 +124,3 @@ def test_fewer_than_three_classes_to_draw_from_raise():
     ValueError, match=r"at least 3 classes to draw from, got 2\. Give"
   ):
     plr_plots.draw_classes(np.arange(12) % 2, 0)
-
-
-def test_examples_in_docstrings():
-  result = doctest.testmod(plr_plots)
-  assert result.attempted and not result.failed

@@ -1,7 +1,5 @@
 """The projection on three templates, by hand; and one test per error."""
 
-import doctest
-
 import numpy as np
 import pytest
 
@@ -95,8 +93,3 @@ def test_equal_templates_raise():
 def test_plrs_that_cannot_be_projected_raise(plrs, message):
   with pytest.raises(ValueError, match=f"project_plrs: `plrs` must .*{message}"):
     plr_projection.project_plrs(plrs, KERNEL, [0, 1, 2])
-
-
-def test_examples_in_docstrings():
-  result = doctest.testmod(plr_projection)
-  assert result.attempted and not result.failed

@@ -71,6 +71,13 @@ def test_terminal_gets_a_bar(configs, capsys, monkeypatch):
   assert "2/4" in shown and "1 running, 1 failed, 1 left" in shown
 
 
+def test_bar_of_rounds_counts_those_done_before(capsys):
+  assert list(progress.rounds_bar(2, 4, shown=True, desc="rounds")) == [3, 4]
+  assert "4/4" in capsys.readouterr().err
+  assert list(progress.rounds_bar(2, 4, shown=False)) == [3, 4]
+  assert capsys.readouterr().err == ""
+
+
 def test_logs_lie_beside_the_runs_of_a_grid_and_in_a_single_run(configs, tmp_path):
   assert progress.log_folder(configs) == tmp_path / ".jobs"
   assert progress.log_folder(configs[:1]) == tmp_path / "run0" / ".jobs"

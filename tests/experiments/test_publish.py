@@ -8,12 +8,11 @@ import subprocess
 
 import pytest
 
-from tests.experiments import fake_runs
+from tests.experiments import fabricated_runs, fake_runs
 from tff_defenses.experiments import (
   claims,
   commands,
   publish,
-  report,
   reproduction,
   results_section,
 )
@@ -48,7 +47,7 @@ def test_what_a_reader_needs_is_copied_and_reports_alike(source, tmp_path):
   assert names >= {"plan.json", "config.json", "metrics.csv", "clients.csv"}
   assert {"scorecard.md", "flare-table2.png"} <= names
   assert not names & {"state", ".claim", "arrays.npz", "plr.npz", "report.html"}
-  assert report.text(target) == report.text(source)
+  assert fabricated_runs.report_of(target) == fabricated_runs.report_of(source)
 
 
 def test_a_run_that_has_only_begun_stays_behind(source, tmp_path):
@@ -85,7 +84,7 @@ def test_publishing_again_keeps_nothing_of_runs_gone_or_failed_since(source, tmp
   assert (target / failed.name / "failed.json").exists()
   assert not (target / failed.name / "summary.json").exists()
   assert not (target / gone.name).exists()
-  assert report.text(target) == report.text(source)
+  assert fabricated_runs.report_of(target) == fabricated_runs.report_of(source)
   assert list(target.parent.iterdir()) == [target]
 
 
@@ -123,7 +122,7 @@ def test_a_single_run_is_published_whole(tmp_path):
   names = {path.name for path in target.iterdir()}
   assert names >= {"config.json", "metrics.csv", "timing.csv", "summary.json"}
   assert "written: " in commands.report(str(target))
-  assert report.text(target) == report.text(source)
+  assert fabricated_runs.report_of(target) == fabricated_runs.report_of(source)
 
 
 def test_runs_and_plans_further_down_are_published(source, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.experiments.fabricated import CIFAR10_FILES, put_cifar, put_idx, put_tiles
 from tff_defenses.experiments import raw_files
-from tff_defenses.experiments.datasets import DataError, load
+from tff_defenses.experiments.datasets import DATASETS, DataError, load
 
 pytestmark = pytest.mark.usefixtures("isolated")
 
@@ -221,6 +221,8 @@ def test_mnist5k_is_stratified_and_repeatable():
   assert found.train_images.shape == (4000, 28, 28, 1)
   assert np.bincount(found.train_labels).tolist() == [400] * 10
   assert np.bincount(found.test_labels).tolist() == [100] * 10
+  sizes = len(found.train_labels), len(found.test_labels)
+  assert sizes == DATASETS["mnist5k"].num_images
   assert np.array_equal(found.train_images, again.train_images)
   assert 0.12 < found.train_images.mean() / 255 < 0.14  # MNIST: 0.1307
 

@@ -78,7 +78,7 @@ def test_a_card_shows_paper_and_ours_side_by_side(reproduce, tmp_path):
   first, second = fabricated.cell(), fabricated.cell(column="FLARE", reported=3.5)
   plan = reproduce(first, second)
   fabricated.put_seeds(plan, first, {0: 0.48, 1: 0.50, 2: 0.55})
-  text = report.text(tmp_path, width=100)
+  text = fabricated.report_of(tmp_path, width=100)
   assert "2 cells: 1 reproduced, 1 missing." in text
   assert re.search(r"^ASR +50\.0 \| 51\.0 ± 3\.6 = +3\.5 \| -$", text, re.MULTILINE)
   row = next(line for line in text.splitlines() if line.startswith("  Krum"))
@@ -91,7 +91,7 @@ def test_a_reduced_card_says_so_at_the_top_and_never_reproduced(reproduce, tmp_p
   cell = fabricated.cell()
   plan = reproduce(cell, scale=0.1)
   fabricated.put_seeds(plan, cell, dict.fromkeys(range(3), 0.5))
-  text = report.text(tmp_path)
+  text = fabricated.report_of(tmp_path)
   assert "*** REDUCED SCALE 0.1: not a reproduction ***" in text
   assert "1 within band (reduced)" in text and "reproduced" not in text
 
@@ -102,14 +102,14 @@ def test_notes_are_printed_once_and_numbered(reproduce, tmp_path):
   plan = reproduce(*(fabricated.cell(column=n, **changes) for n in names))
   for cell in plan.cells:
     fabricated.put_seeds(plan, cell, {0: 0.5})
-  text = report.text(tmp_path)
+  text = fabricated.report_of(tmp_path)
   assert text.count("Other data.") == 1 and "- [1] Other data." in text
   assert text.count("not comparable (1 of 3 seeds)      1") == 2
 
 
 def test_two_metrics_in_one_place_get_a_row_each(reproduce, tmp_path):
   reproduce(fabricated.cell(), fabricated.cell(metric="accuracy", reported=80.0))
-  text = report.text(tmp_path)
+  text = fabricated.report_of(tmp_path)
   assert "ASR, attack_success_rate" in text and "ASR, accuracy" in text
 
 
@@ -117,7 +117,7 @@ def test_own_defense_is_tested_against_the_others(reproduce, tmp_path):
   plan = reproduce(fabricated.cell(column="FLARE"), fabricated.cell(column="Krum"))
   fabricated.put_seeds(plan, plan.cells[0], {0: 0.10, 1: 0.11, 2: 0.12})
   fabricated.put_seeds(plan, plan.cells[1], {0: 0.50, 1: 0.52, 2: 0.52})
-  text = report.text(tmp_path)
+  text = fabricated.report_of(tmp_path)
   line = next(row for row in text.splitlines() if "FLARE - Krum" in row)
   assert line.split()[3:6] == ["3", "-40.3", "0.6"] and "flare beats krum" in line
   assert "fewer than 3 pairs nothing is tested" in " ".join(text.split())
@@ -130,7 +130,7 @@ def test_other_readings_are_counted_apart_and_not_tested(reproduce, tmp_path):
   plan = reproduce(fabricated.cell(column="FLARE"), fabricated.cell(), again)
   for cell in plan.cells:
     fabricated.put_seeds(plan, cell, dict.fromkeys(range(3), 0.5))
-  text = report.text(tmp_path)
+  text = fabricated.report_of(tmp_path)
   assert "2 cells: 2 reproduced." in text
   assert "1 more read printed cells in another way: 1 reproduced." in text
   assert text.count("FLARE - Krum") == 1
@@ -138,7 +138,7 @@ def test_other_readings_are_counted_apart_and_not_tested(reproduce, tmp_path):
 
 def test_a_plan_without_runs_is_a_card_of_missing_cells(reproduce, tmp_path):
   reproduce(fabricated.cell())
-  assert "1 cell: 1 missing." in report.text(tmp_path)
+  assert "1 cell: 1 missing." in fabricated.report_of(tmp_path)
 
 
 def test_a_real_table_is_read_back_from_its_folder(tmp_path):
@@ -156,7 +156,7 @@ def test_a_real_table_is_read_back_from_its_folder(tmp_path):
 def test_a_damaged_plan_is_named_and_the_runs_are_reported(tmp_path):
   fabricated.put(tmp_path, ExperimentConfig(), accuracy=0.5)
   (tmp_path / "plan.json").write_text("{")
-  text = " ".join(report.text(tmp_path).split())
+  text = " ".join(fabricated.report_of(tmp_path).split())
   assert "plan.json cannot be used" in text and "50.0" in text
 
 
@@ -193,7 +193,7 @@ def test_a_half_done_grid_says_what_is_open_and_why(tmp_path):
   fabricated.put(tmp_path, CONFIG, accuracy=0.5)
   fabricated.put(tmp_path, dataclasses.replace(CONFIG, seed=1), rounds=2)
   fabricated.put(tmp_path, dataclasses.replace(CONFIG, seed=2), error="Disk full.")
-  text = report.text(tmp_path)
+  text = fabricated.report_of(tmp_path)
   assert "3 run(s), 1 done" in text and "1 (1 failed, 1 left)" in text
   assert "ValueError: Disk full." in text
 
@@ -213,39 +213,40 @@ def test_a_grid_compares_the_papers_defenses_with_the_others(tmp_path):
       fabricated.put(
         tmp_path, config, accuracy=accuracy + seed**2 / 100 * (defense < "g")
       )
-  text = report.text(tmp_path)
+  text = fabricated.report_of(tmp_path)
   assert "flare - krum" in text and "flare beats krum" in text
 
 
 def test_a_folder_with_one_run_is_a_grid_of_one(tmp_path):
   folder = fabricated.put(tmp_path, CONFIG, accuracy=0.5)
-  assert "50.0" in report.text(folder)
+  assert "50.0" in fabricated.report_of(folder)
 
 
 def test_no_folder_and_no_run_are_one_sentence_each(tmp_path):
   with pytest.raises(OutputError, match="does not exist"):
-    report.text(tmp_path / "nowhere")
+    fabricated.report_of(tmp_path / "nowhere")
   with pytest.raises(OutputError, match=r"must hold runs.*Run some there first"):
-    report.text(tmp_path)
+    fabricated.report_of(tmp_path)
   fabricated.put(tmp_path, CONFIG)
   for file in tmp_path.rglob("config.json"):
     file.write_text("?")
   with pytest.raises(OutputError, match=r"config\.json is damaged"):
-    report.text(tmp_path)
+    fabricated.report_of(tmp_path)
 
 
 @pytest.mark.parametrize("place", ["flare-table9", "published/deep/flare-table9"])
 def test_plans_are_pointed_to_at_any_depth(tmp_path, place):
   fabricated.put(tmp_path / place, CONFIG, accuracy=0.5)
   (tmp_path / place / "plan.json").write_text("{}")
-  text = " ".join(report.text(tmp_path, width=200).split())
+  text = " ".join(fabricated.report_of(tmp_path, width=200).split())
   assert f"{tmp_path / place} has a scorecard of its own" in text
 
 
 def test_a_damaged_plan_points_to_no_scorecard(tmp_path):
   fabricated.put(tmp_path, CONFIG, accuracy=0.5)
   (tmp_path / "plan.json").write_text("{")
-  assert "has a scorecard of its own" not in " ".join(report.text(tmp_path).split())
+  text = " ".join(fabricated.report_of(tmp_path).split())
+  assert "has a scorecard of its own" not in text
 
 
 def test_a_table_and_its_copy_are_one_seed(tmp_path):

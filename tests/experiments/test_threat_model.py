@@ -43,6 +43,29 @@ def test_what_is_seen_follows_the_form_of_the_attack():
   assert found["sees"] == ["own_data", "own_training"]
 
 
+@pytest.mark.parametrize(
+  ("attack", "settings", "malicious", "twice"),
+  [
+    ("none", {}, 2, False),
+    ("trigger", {}, 2, False),
+    ("sign_flip", {}, 1, True),
+    ("krum_backdoor", {}, 1, True),  # shown the benign mean
+    ("krum_backdoor", {"form": "self"}, 1, False),
+    ("krum_backdoor", {"form": "self"}, 2, True),  # FLARE's attackers collude
+    ("krum_backdoor", {"form": "self", "collude": "none"}, 2, False),
+    ("scaling", {}, 2, False),
+    ("scaling", {"collude": "copy"}, 2, True),
+  ],
+)
+def test_updates_that_an_attack_needs_are_gathered_first(
+  attack, settings, malicious, twice
+):
+  config = ExperimentConfig(
+    attack=attack, attack_settings=settings, malicious_fraction=malicious / 10
+  )
+  assert threat_model.aggregates_twice(config) == twice
+
+
 @pytest.mark.parametrize(("stop", "last"), [(None, 5), (4, 4), (8, 5)])
 def test_the_attack_ends_with_the_run_at_the_latest(stop, last):
   found = record(attack="sign_flip", rounds=5, attack_stop=stop)

@@ -1,6 +1,11 @@
 """Experiments of seconds, for tests of the harness."""
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import pytest
 
 from tff_defenses.experiments.config import ExperimentConfig
 
@@ -31,6 +36,33 @@ def toy(output_dir, cache_dir, **changes):
   """A config of three small clients and three rounds, with some settings changed."""
   folders = {"output_dir": str(output_dir), "cache_dir": str(cache_dir)}
   return ExperimentConfig(**{**SETTINGS, **folders, **changes})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Finished:
+  """A `RunResult`, with the trainer and the states after the last round."""
+
+  config: ExperimentConfig
+  folder: Any
+  summary: Mapping[str, Any]
+  trainer: Any
+  states: Any
+
+
+def run(config, runtime):
+  """Runs an experiment; `probe.keep` is shown what else is left of it."""
+  from tff_defenses.experiments import loop, probe  # here: the data tests need none
+
+  left, keep = [], probe.keep
+
+  def watch(trainer, runtime, states, folder):
+    left.extend([trainer, states])
+    keep(trainer, runtime, states, folder)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(probe, "keep", watch)
+    found = loop.run(config, runtime)
+  return Finished(found.config, found.folder, found.summary, *left)
 
 
 def content(folder, name):

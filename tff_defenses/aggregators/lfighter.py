@@ -46,7 +46,8 @@ def two_means(points: tf.Tensor) -> tf.Tensor:
   """
   points = tf.cast(points, tf.float64)
   lengths = tf.norm(points, axis=1)
-  points -= points[geometry.middle_row(lengths)]  # equal points then differ by exactly 0
+  middle = geometry.middle_row(lengths)
+  points -= points[middle]  # equal points then differ by exactly 0
   gram = tf.linalg.matmul(points, points, transpose_b=True)
   squares = tf.linalg.diag_part(gram)
   distances = squares[:, tf.newaxis] + squares - 2.0 * gram

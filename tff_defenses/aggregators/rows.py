@@ -66,7 +66,8 @@ def on_kept_rows(
 def _spread(value, keep, positions):
   """Puts per-client and per-pair values of the kept clients at their places."""
   num_clients = tf.shape(keep)[0]
-  places = tf.maximum(tf.cast(num_clients, tf.int64), 1)  # TensorFlow scatters into some
+  # TensorFlow refuses to scatter into nothing: at least one place, cut off again.
+  places = tf.maximum(tf.cast(num_clients, tf.int64), 1)
   if value.shape.rank == 0:
     return value
   if value.shape.rank == 1:

@@ -26,7 +26,6 @@ from tff_defenses.experiments import (
   claims,
   datasets,
   federation,
-  held_out,
   loop,
   progress,
   shared_runs,
@@ -163,13 +162,8 @@ def _is_start_kept(config) -> bool:
   folder = federation.cache_folder(config) / "warm_starts"
   if not any(folder.glob("*.npz")):  # most often; spares reading the data
     return False
-  held = held_out.hold_out(
-    datasets.load(config.dataset, config.data_dir),
-    aux_class=config.aux_class,
-    aux_size=config.aux_size,
-    root_per_class=config.root_per_class,
-    aux_source=config.aux_source,
-  )
+  dataset = datasets.load(config.dataset, config.data_dir)
+  held = federation.hold_out(config, dataset)
   return warm_start.file_of(config, held).exists()
 
 

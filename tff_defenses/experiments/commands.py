@@ -6,7 +6,27 @@ Nothing is printed here: each function returns the text that the user is to see.
 import os
 from collections.abc import Callable, Sequence
 
-from tff_defenses.experiments.config import ExperimentConfig
+from tff_defenses.experiments import threat_model
+from tff_defenses.experiments.config import ConfigError, ExperimentConfig
+
+
+def check_workers(configs: Sequence[ExperimentConfig], workers: Sequence[str]) -> None:
+  """Refuses to split runs over several workers whose round has two aggregations.
+
+  Args:
+    configs: Of the runs.
+    workers: Addresses; none: a worker of this machine.
+
+  Raises:
+    ConfigError: names the attacks of such runs.
+  """
+  twice = dict.fromkeys(c.attack for c in configs if threat_model.aggregates_twice(c))
+  if len(workers) > 1 and twice:
+    raise ConfigError(
+      "--workers must name a single worker for attacks that gather the updates before "
+      f"the rule does ({', '.join(twice)}), got {len(workers)}. Name one worker, or "
+      "leave out these attacks."
+    )
 
 
 def run(

@@ -11,6 +11,7 @@ from typing import Any
 import models
 from tff_defenses.experiments import config_checks
 from tff_defenses.experiments.config_checks import NO_ATTACK, attacks_kind
+from tff_defenses.experiments.errors import fault_list
 
 __all__ = ["NO_ATTACK", "ConfigError", "ExperimentConfig", "attacks_kind"]
 
@@ -165,12 +166,16 @@ class ExperimentConfig:
     text = json.dumps(self.settings(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+  @property
+  def folder_name(self) -> str:
+    """Of the run's folder, where several runs lie side by side."""
+    return f"{self.dataset}-{self.defense}-{self.attack}-{self.hash()}"
+
   def check(self) -> None:
     """Raises ConfigError that lists every fault."""
     faults = self.problems()
     if faults:
-      lines = "\n".join(f"  - {fault}" for fault in faults)
-      raise ConfigError(f"{len(faults)} fault(s) in the experiment:\n{lines}")
+      raise ConfigError(fault_list(faults, "in the experiment"))
 
   def problems(self) -> list[str]:
     """All faults that can be seen without loading data, a sentence each."""

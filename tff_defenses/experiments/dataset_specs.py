@@ -14,6 +14,7 @@ class DatasetSpec:
   Attributes:
     description: one line for lists and tables.
     image_shape: (H, W, C) as loaded.
+    num_images: training and test images.
     class_names: names of classes 0..c-1.
     layout: raw format: "idx", "cifar", "tiles" or "embedded".
     files: files (or class folders) that must all be present, training files first.
@@ -26,6 +27,7 @@ class DatasetSpec:
 
   description: str
   image_shape: tuple[int, int, int]
+  num_images: tuple[int, int]
   class_names: tuple[str, ...]
   layout: str
   files: tuple[str, ...]
@@ -63,6 +65,7 @@ DATASETS: dict[str, DatasetSpec] = {
   "mnist5k": DatasetSpec(
     description="5,000 real MNIST digits, 4,000 / 1,000, no download",
     image_shape=(28, 28, 1),
+    num_images=(4_000, 1_000),
     class_names=_DIGITS,
     layout="embedded",
     files=("mnist_5k.csv.gz",),
@@ -72,6 +75,7 @@ DATASETS: dict[str, DatasetSpec] = {
   "mnist": DatasetSpec(
     description="MNIST digits, 60,000 / 10,000",
     image_shape=(28, 28, 1),
+    num_images=(60_000, 10_000),
     class_names=_DIGITS,
     layout="idx",
     files=_IDX_FILES,
@@ -83,6 +87,7 @@ DATASETS: dict[str, DatasetSpec] = {
   "fashion_mnist": DatasetSpec(
     description="Fashion-MNIST clothes, 60,000 / 10,000",
     image_shape=(28, 28, 1),
+    num_images=(60_000, 10_000),
     class_names=(
       *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
       *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -98,6 +103,7 @@ DATASETS: dict[str, DatasetSpec] = {
   "cifar10": DatasetSpec(
     description="CIFAR-10 photographs, 50,000 / 10,000",
     image_shape=(32, 32, 3),
+    num_images=(50_000, 10_000),
     class_names=(
       *("airplane", "automobile", "bird", "cat", "deer"),
       *("dog", "frog", "horse", "ship", "truck"),
@@ -112,6 +118,7 @@ DATASETS: dict[str, DatasetSpec] = {
   "cifar100": DatasetSpec(
     description="CIFAR-100 photographs, 50,000 / 10,000, fine labels",
     image_shape=(32, 32, 3),
+    num_images=(50_000, 10_000),
     class_names=tuple(_CIFAR100_NAMES.split()),
     layout="cifar",
     files=("train.bin", "test.bin"),
@@ -123,6 +130,7 @@ DATASETS: dict[str, DatasetSpec] = {
   "kather": DatasetSpec(
     description="Kather 2016 colorectal histology, 5,000 tiles, split 80 / 20",
     image_shape=(128, 128, 3),
+    num_images=(4_000, 1_000),
     class_names=(
       *("tumor", "stroma", "complex", "lympho"),
       *("debris", "mucosa", "adipose", "empty"),

@@ -1,8 +1,8 @@
-"""The errors of data and of the output folder, and their sentences."""
+"""The errors of data and of the output folder, and how errors are worded."""
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 class OutputError(RuntimeError):
@@ -22,6 +22,17 @@ def bad_file(path: str | os.PathLike, expected: str, found: str) -> DataError:
   return DataError(
     f"load: {path} must hold {expected}, got {found}. Fetch the file again."
   )
+
+
+def fault_list(faults: Sequence[str], where: str = "") -> str:
+  """The message of an error that tells several faults, a line each.
+
+  >>> print(fault_list(["`rounds` must be >= 1, got 0."], "in the settings"))
+  1 fault(s) in the settings:
+    - `rounds` must be >= 1, got 0.
+  """
+  head = f"{len(faults)} fault(s) {where}".rstrip()
+  return "\n".join([f"{head}:", *(f"  - {fault}" for fault in faults)])
 
 
 @contextlib.contextmanager

@@ -20,14 +20,25 @@ from tff_defenses.experiments import (
 )
 
 __all__ = [
+  "TARGET_SETTINGS",
   "Federation",
   "build",
   "cache_folder",
   "choose_targets",
   "draw_clients",
+  "hold_out",
   "keras_fn",
   "shared_layers",
 ]
+
+# Settings of a training attack that say what is attacked; see `choose_targets`.
+TARGET_SETTINGS = (
+  "kind",
+  "num_targets",
+  "source_class",
+  "target_class",
+  "trigger_value",
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +55,6 @@ class Federation:
     backdoor_target: The label that the attacker wants, or None.
     targets: D_mal of a training attack, or None.
     class_names: Of the data set.
-    source: Which files the data came from.
   """
 
   shards: shards.ShardSet
@@ -57,7 +67,6 @@ class Federation:
   backdoor_target: int | None
   targets: "attacks.training.targets.Targets | None"
   class_names: tuple[str, ...]
-  source: str
 
   def client_input(self, client: int, round_number: int, seed: int):
     """What a client receives in a round, as `CLIENT_INPUT_TYPE`."""
@@ -78,13 +87,7 @@ def build(config: config_lib.ExperimentConfig) -> Federation:
       attack does not fit the data.
   """
   dataset = datasets.load(config.dataset, config.data_dir)
-  held = held_out.hold_out(
-    dataset,
-    aux_class=config.aux_class,
-    aux_size=config.aux_size,
-    root_per_class=config.root_per_class,
-    aux_source=config.aux_source,
-  )
+  held = hold_out(config, dataset)
   chosen = _subset(len(held.train_labels), config.max_train_images, config.seed)
   images, labels = held.train_images[chosen], held.train_labels[chosen]
   tested = _subset(len(dataset.test_labels), config.max_test_images, config.seed)
@@ -103,7 +106,23 @@ def build(config: config_lib.ExperimentConfig) -> Federation:
     backdoor_target=backdoor[2],
     targets=choose_targets(config, images, labels),
     class_names=tuple(dataset.class_names),
-    source=dataset.source,
+  )
+
+
+def hold_out(
+  config: config_lib.ExperimentConfig, dataset: datasets.Dataset
+) -> held_out.HeldOut:
+  """The experiment's auxiliary and root data, and what is left for the clients.
+
+  Raises:
+    ValueError, DataError: see `held_out.hold_out`.
+  """
+  return held_out.hold_out(
+    dataset,
+    aux_class=config.aux_class,
+    aux_size=config.aux_size,
+    root_per_class=config.root_per_class,
+    aux_source=config.aux_source,
   )
 
 
@@ -148,15 +167,6 @@ def draw_clients(config: config_lib.ExperimentConfig, round_number: int) -> list
   return sorted(int(client) for client in drawn)
 
 
-_TARGET_SETTINGS = (
-  "kind",
-  "num_targets",
-  "source_class",
-  "target_class",
-  "trigger_value",
-)
-
-
 def choose_targets(config, images, labels):
   """D_mal of a training attack, from images that clients share; None without one.
 
@@ -170,7 +180,7 @@ def choose_targets(config, images, labels):
   from attacks.training import targets
 
   given = config.attack_settings.items()
-  settings = {name: value for name, value in given if name in _TARGET_SETTINGS}
+  settings = {name: value for name, value in given if name in TARGET_SETTINGS}
   return targets.choose(images, labels, **settings)
 
 

@@ -8,20 +8,20 @@ from typing import Any
 from tff_defenses.experiments import papers, run_values, scorecard
 from tff_defenses.experiments.config import NO_ATTACK
 
-METRICS = {  # metric -> unit
-  "accuracy": "percent",
-  "attack_success_rate": "percent",
-  "attack_success_rate_over_rounds": "percent",
-  "target_confidence": "percent",
-  "backdoor_accuracy": "percent",
-  "backdoor_accuracy_nontarget": "percent",
-  "backdoor_accuracy_malicious": "percent",
-  "seconds_training_per_round": "seconds",
-  "seconds_aggregation_per_round": "seconds",
-  "seconds_total": "seconds",
-  "peak_memory_bytes": "bytes",
-  "bytes_up": "bytes",
-  "bytes_down": "bytes",
+METRICS = {  # metric -> unit, column of a table
+  "accuracy": ("percent", "accuracy %"),
+  "attack_success_rate": ("percent", "ASR %"),
+  "attack_success_rate_over_rounds": ("percent", "ASR over rounds %"),
+  "target_confidence": ("percent", "target confidence %"),
+  "backdoor_accuracy": ("percent", "BA all %"),
+  "backdoor_accuracy_nontarget": ("percent", "BA %"),
+  "backdoor_accuracy_malicious": ("percent", "BA malicious clients %"),
+  "seconds_training_per_round": ("seconds", "training s/round"),
+  "seconds_aggregation_per_round": ("seconds", "aggregation s/round"),
+  "seconds_total": ("seconds", "total s"),
+  "peak_memory_bytes": ("bytes", "peak memory bytes"),
+  "bytes_up": ("bytes", "bytes up"),
+  "bytes_down": ("bytes", "bytes down"),
 }
 
 
@@ -48,7 +48,7 @@ def scores(
   config = group[0].config
   row = ", ".join(_named(k, v) for k, v in names.items() if k != "defense")
   found = []
-  for metric, unit in METRICS.items():
+  for metric, (unit, _) in METRICS.items():
     cell = papers.Cell(
       *("", row, names["defense"], metric, unit, None, None, False, "", ""), config
     )

@@ -11,6 +11,7 @@ import attacks
 from tff_defenses import aggregators
 from tff_defenses.experiments import datasets, names, partition, presets
 from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
+from tff_defenses.experiments.errors import fault_list
 
 _logger = logging.getLogger(__name__)
 _STARTS = {"pretrained_file": None, "warmup_rounds": 0, "pretrain_on_aux": False}
@@ -103,7 +104,7 @@ def _without_misfits(configs):
   sound = [c for c in configs if not (c.problems() and c.problems() == c.misfits())]
   dropped = [c for c in configs if c not in sound]
   if dropped and sound:
-    _logger.info(
+    _logger.warning(
       "%d of %d combinations make no sense and are left out, first: %s",
       len(dropped),
       len(configs),
@@ -115,8 +116,7 @@ def _without_misfits(configs):
 def _check(configs):
   faults = list(dict.fromkeys(f for c in configs for f in c.problems()))
   if faults:
-    lines = "\n".join(f"  - {fault}" for fault in faults)
-    raise ConfigError(f"{len(faults)} fault(s) in the settings:\n{lines}")
+    raise ConfigError(fault_list(faults, "in the settings"))
 
 
 def _with_folders(configs, output_dir):
@@ -125,9 +125,7 @@ def _with_folders(configs, output_dir):
   if len(distinct) == 1 and output_dir is not None:
     return [dataclasses.replace(distinct[0], output_dir=output_dir)]
   base = output_dir or "results"
-
-  def folder(config):
-    name = f"{config.dataset}-{config.defense}-{config.attack}-{config.hash()}"
-    return os.path.join(base, name)
-
-  return [dataclasses.replace(c, output_dir=folder(c)) for c in distinct]
+  return [
+    dataclasses.replace(c, output_dir=os.path.join(base, c.folder_name))
+    for c in distinct
+  ]

@@ -4,13 +4,11 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from tff_defenses import aggregators
 from tff_defenses import runtime as runtime_lib
@@ -27,6 +25,7 @@ from tff_defenses.experiments import (
 )
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.errors import OutputError, writing
+from tff_defenses.experiments.progress import rounds_bar
 
 _logger = logging.getLogger(__name__)
 _FROM_FINAL = (
@@ -51,15 +50,11 @@ class RunResult:
     config: What was run.
     folder: Its files.
     summary: Content of summary.json.
-    trainer, states: Model, data and the states after the last round; None if the run
-      was found complete and only its files were read.
   """
 
   config: ExperimentConfig
   folder: records.RunFolder
   summary: Mapping[str, Any]
-  trainer: Any = None
-  states: Any = None
 
 
 def run(
@@ -92,9 +87,10 @@ def run(
       or took longer than `round_seconds`.
   """
   config.check()
-  records.check_owner(config.output_dir, describe(config))
+  described = run_record.describe(config)
+  records.check_owner(config.output_dir, described)
   with claims.claim(pathlib.Path(config.output_dir).expanduser()):
-    folder = records.RunFolder(config.output_dir, describe(config))
+    folder = records.RunFolder(config.output_dir, described)
     if reuse and folder.is_complete:
       _logger.info("%s is complete; nothing to run.", folder.path)
       return RunResult(config, folder, folder.read_summary())
@@ -102,23 +98,19 @@ def run(
     limits = {"round_seconds": round_seconds}
     watching = {"progress": progress, "tensorboard": tensorboard}
     try:
-      return _run(config, runtime, folder, fresh=not reuse, **limits, **watching)
+      _run(config, runtime, folder, fresh=not reuse, **limits, **watching)
     except OutputError:
       raise  # of the disk, not of the run
     except Exception as error:
       with contextlib.suppress(OutputError):
         claims.mark_failed(folder.path, error)
       raise
-
-
-def describe(config: ExperimentConfig) -> dict[str, Any]:
-  """Content of config.json: version, all settings, their hash and the threat model."""
-  return run_record.describe(config)
+    return RunResult(config, folder, folder.read_summary())
 
 
 def _run(
   config, runtime, folder, *, fresh, round_seconds, progress, tensorboard
-) -> RunResult:
+) -> None:
   """The rounds that are left, and the files that end a run."""
   _warn_outside_assumption(config)
   trainer = trainers.build(config, federation.build(config), runtime, progress=progress)
@@ -142,7 +134,6 @@ def _run(
       saved.save(round_number, *states)
   probe.keep(trainer, runtime, states, folder.path)
   folder.write_summary(_summary(config, folder, trainer.traffic()))
-  return RunResult(config, folder, folder.read_summary(), trainer, states)
 
 
 def _release(board, folder, row, round_number) -> None:
@@ -153,17 +144,9 @@ def _release(board, folder, row, round_number) -> None:
 
 
 def _bar(config, done, progress):
-  """The rounds that are left, shown as a bar of all."""
-  return tqdm.tqdm(
-    range(done + 1, config.rounds + 1),
-    desc=f"{config.defense:>10s} | {config.attack}",
-    unit="round",
-    initial=done,
-    total=config.rounds,
-    disable=not progress,
-    leave=None,  # below the bar of a grid it is taken away
-    mininterval=0.5 if sys.stderr.isatty() else 30,  # a log wants few lines
-  )
+  name = f"{config.defense:>10s} | {config.attack}"
+  shown = {"shown": progress, "leave": None}  # below the bar of a grid: taken away
+  return rounds_bar(done, config.rounds, desc=name, **shown)
 
 
 def _warn_outside_assumption(config):

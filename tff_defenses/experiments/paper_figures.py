@@ -32,8 +32,7 @@ _X_LABELS = {
   "num_clients": "clients",
 }
 _MOST_TICKS = 10  # ours: more values leave no room for a label each
-_CLIENTS = "clients.csv"  # left behind when runs are published
-_EQUAL_SHARE = 1 - 1e-6  # ours: equal weights of float32 differ in their last digits
+_CLIENTS = "clients.csv"
 
 
 def draw(plan, output_dir: str | os.PathLike) -> list[pathlib.Path]:
@@ -235,11 +234,12 @@ def _adaptive(plan, runs):
 
 
 def _flags(run):
-  """Detected: every malicious client's trust is below average (Sec. 7.4)."""
+  """Detected: every malicious client's trust is below average (Sec. 7.4).
+
+  FLARE selects nobody, so `detection.flagged` has marked those in clients.csv.
+  """
   clients = pd.read_csv(run.run.folder / _CLIENTS)
-  average = clients.groupby("round")["weight"].transform("mean")
-  clients["below"] = clients["weight"] < average * _EQUAL_SHARE
-  detected = clients[clients["malicious"]].groupby("round")["below"].all()
+  detected = clients[clients["malicious"]].groupby("round")["flagged"].all()
   success = paper_series.read_column(run, "attack_success_rate")
   return {
     "detected\n(trust below\naverage)": (detected.index, detected.to_numpy()),

@@ -32,6 +32,7 @@ from typing import Any
 
 from tff_defenses.experiments import names as names_lib
 from tff_defenses.experiments import paper_checks
+from tff_defenses.experiments.errors import fault_list
 
 PAPER_NAMES = {"flare": "FLARE", "fl_plas": "FL-PLAS"}  # key -> as written
 _SCALES = {"percent": 1, "fraction": 100, "seconds": 1, "loss": 1}
@@ -170,8 +171,7 @@ def parse(content: Mapping[str, Any], file: str) -> PaperTable:
   """
   faults = paper_checks.faults(content, _NOT_SETTINGS, _SCALES)
   if faults:
-    lines = "\n".join(f"  - {fault}" for fault in faults)
-    raise PaperError(f"papers: {file} has {len(faults)} fault(s):\n{lines}")
+    raise PaperError(f"papers: {file} has {fault_list(faults)}")
   cells = tuple(
     cell for row in _with_readings(content["rows"]) for cell in _cells(content, row)
   )

@@ -6,13 +6,14 @@ All figures can be read in grey: lines differ by dash and marker, not by colour 
 import os
 import pathlib
 import textwrap
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib import ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from tff_defenses.experiments import whole_files
 
 DPI = 150
 
@@ -106,10 +107,6 @@ def write(figure, path: str | os.PathLike) -> pathlib.Path:
   """Writes one PNG whole or not at all; makes its folder."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-  try:
-    figure.savefig(aside, format="png")
-    aside.replace(path)
-  finally:
-    aside.unlink(missing_ok=True)
+  with whole_files.replacing(path) as stream:
+    figure.savefig(stream, format="png")
   return path

@@ -72,7 +72,7 @@ FL_PLAS_MNIST = {
 }
 
 FL_PLAS_CIFAR10 = {
-  # CIFAR-10 as in FL-PLAS Table 3; days at full length on two cores.
+  # CIFAR-10 as in FL-PLAS Table 3; about 8 to 11 h a run.
   **FL_PLAS_MNIST,
   "dataset": "cifar10",
   "model": "mobilenet",

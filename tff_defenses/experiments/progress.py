@@ -63,6 +63,26 @@ def seconds_left(configs: Sequence[ExperimentConfig], jobs: int = 1) -> float | 
   return sum(taken) / len(taken) * sum(to_do) / max(1, min(jobs, len(to_do)))
 
 
+def rounds_bar(done: int, rounds: int, *, shown: bool, **options) -> tqdm.tqdm:
+  """The numbers of the rounds that are left, shown as a bar of all.
+
+  Args:
+    done: Rounds done before.
+    rounds: All of them.
+    shown: Whether there is a bar; in a log file it is a line now and then.
+    **options: Of tqdm, such as `desc`.
+  """
+  return tqdm.tqdm(
+    range(done + 1, rounds + 1),
+    unit="round",
+    initial=done,
+    total=rounds,
+    disable=not shown,
+    mininterval=0.5 if sys.stderr.isatty() else 30,  # a log wants few lines
+    **options,
+  )
+
+
 class Display:
   """A bar of all runs in a terminal; a line now and then in a log file.
 

@@ -8,11 +8,10 @@ replaces what stands between `<!-- NAME: generated -->` and `<!-- end -->`.
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Sequence
 
 import attacks
 from tff_defenses import aggregators
-from tff_defenses.experiments import results_section
+from tff_defenses.experiments import report_markdown, results_section
 
 _NEEDS = {
   "auxiliary_data": "10 trusted images",
@@ -32,7 +31,7 @@ _SIGHTS = {
 def defenses() -> str:
   """Markdown table of `AGGREGATORS`."""
   head = ("`--defense`", "rule", "reference", "needs", "assumes")
-  return _table(
+  return report_markdown.plain_table(
     head,
     (
       (
@@ -49,7 +48,7 @@ def defenses() -> str:
 
 def attack_table() -> str:
   """Markdown table of `ATTACKS`."""
-  return _table(
+  return report_markdown.plain_table(
     ("`--attack`", "what it does", "changes", "sees", "reference"),
     (
       (
@@ -91,11 +90,6 @@ def filled(text: str) -> str:
 
 def _reference(paper: str, anchor: str) -> str:
   return anchor if anchor.startswith(paper) else f"{paper}, {anchor}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-  lines = [head, ["---"] * len(head), *rows]
-  return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main() -> None:

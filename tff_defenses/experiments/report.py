@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tff_defenses.experiments import (
+  grid_scores,
   report_text,
   run_values,
   scorecard,
@@ -17,11 +18,9 @@ from tff_defenses.experiments.errors import OutputError
 from tff_defenses.experiments.report_document import Document
 
 _PERCENT = {
-  "accuracy": "accuracy %",
-  "attack_success_rate": "ASR %",
-  "attack_success_rate_over_rounds": "ASR over rounds %",
-  "backdoor_accuracy": "BA all %",
-  "backdoor_accuracy_nontarget": "BA %",
+  name: column
+  for name, (unit, column) in grid_scores.METRICS.items()
+  if unit == "percent"
 }
 _WIDTH = 100  # where there is no terminal
 
@@ -45,21 +44,13 @@ class Content:
   plan: Any = None
 
 
-def text(output_dir: str | os.PathLike, *, width: int | None = None) -> str:
-  """The report of all runs below a folder, for the terminal.
+def render(content: Content, *, width: int | None = None) -> str:
+  """A report that has been read, for the terminal.
 
   Args:
-    output_dir: Of `--reproduce` (it holds plan.json), of a grid, or of one run.
+    content: Made by `read`.
     width: None: the terminal's.
-
-  Raises:
-    OutputError: there is no such folder, or no run in it.
   """
-  return render(read(output_dir), width=width)
-
-
-def render(content: Content, *, width: int | None = None) -> str:
-  """A report that has been read, for the terminal; see `text`."""
   width = width or shutil.get_terminal_size((_WIDTH, 24)).columns
   return report_text.render(content.document, width=width)
 
@@ -68,7 +59,7 @@ def read(output_dir: str | os.PathLike, plan: Any = None) -> Content:
   """Reads all runs below a folder, finished or not.
 
   Args:
-    output_dir: See `text`.
+    output_dir: Of `--reproduce` (it holds plan.json), of a grid, or of one run.
     plan: Which cells to show; None: all of the folder's own plan.
 
   Raises:

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -25,19 +24,10 @@ COLUMNS = (
 )
 
 
-def write(output_dir: str | os.PathLike) -> list[pathlib.Path]:
-  """Reads the runs below a folder and writes their report into it.
+def write_content(content: "report.Content") -> list[pathlib.Path]:
+  """Writes a report that has been read into its folder.
 
   Each file is written whole or not at all, and is the same for the same runs.
-
-  Raises:
-    OutputError: there is no run in the folder, or it cannot be written.
-  """
-  return write_content(report.read(output_dir))
-
-
-def write_content(content: "report.Content") -> list[pathlib.Path]:
-  """Writes a report that has been read.
 
   Raises:
     OutputError: the folder cannot be written.

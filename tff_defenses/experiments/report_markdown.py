@@ -1,6 +1,7 @@
 """A report in Markdown, for a README or an issue."""
 
 import re
+from collections.abc import Iterable, Sequence
 
 from tff_defenses.experiments.report_document import Document, Lines, Table
 
@@ -35,5 +36,13 @@ def table_of(table: Table) -> str:
   """A table of a report as Markdown."""
   rule = [":--" if i < table.labels else "--:" for i in range(len(table.header))]
   rows = [[escaped(str(entry)) for entry in row] for row in (table.header, *table.rows)]
-  lines = [rows[0], rule, *rows[1:]]
+  return _joined([rows[0], rule, *rows[1:]])
+
+
+def plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+  """A table whose cells are Markdown already, all columns to the left."""
+  return _joined([head, ["---"] * len(head), *rows])
+
+
+def _joined(lines):
   return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -11,7 +11,7 @@ import pathlib
 import sys
 from collections.abc import Iterable, Mapping
 
-from tff_defenses.experiments import papers
+from tff_defenses.experiments import papers, report_markdown
 
 _INTRODUCTION = """\
 # Reproducing the papers
@@ -61,7 +61,7 @@ def read_hours(file: pathlib.Path) -> dict[str, dict[str, str]]:
 
 def _overview(tables, hours):
   head = ["`--reproduce=`", "what", "runs", "values in the paper", "hours"]
-  lines = [head, ["---"] * len(head)]
+  lines = []
   for table in tables:
     row = hours.get(table.name, {})
     printed = sum(
@@ -76,7 +76,7 @@ def _overview(tables, hours):
         _hours(row),
       ]
     )
-  return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+  return report_markdown.plain_table(head, lines) + "\n"
 
 
 def _hours(row):

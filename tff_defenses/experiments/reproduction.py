@@ -13,7 +13,7 @@ from typing import Any
 import tff_defenses
 from tff_defenses.experiments import names, papers, presets, scaling, whole_files
 from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
-from tff_defenses.experiments.errors import OutputError, writing
+from tff_defenses.experiments.errors import OutputError, fault_list, writing
 
 _FIXED = ("name", "scale", "from_scratch")
 _GROWING = ("variants", "seeds")  # a folder holds all that were ever asked for
@@ -64,8 +64,7 @@ class Plan:
     places = {"data_dir": self.data_dir, "cache_dir": self.cache_dir}
     full = ExperimentConfig(**settings, seed=seed, **places)
     config = scaling.scaled(full, self.scale)
-    name = f"{config.dataset}-{config.defense}-{config.attack}-{config.hash()}"
-    folder = os.path.join(self.output_dir, name)
+    folder = os.path.join(self.output_dir, config.folder_name)
     return dataclasses.replace(config, output_dir=folder)
 
   def configs(self) -> list[ExperimentConfig]:
@@ -83,8 +82,7 @@ class Plan:
         found.setdefault(config.output_dir, config)
     faults = list(dict.fromkeys(f for c in found.values() for f in c.problems()))
     if faults:
-      lines = "\n".join(f"  - {fault}" for fault in faults)
-      raise ConfigError(f"{len(faults)} fault(s) in {self.name}:\n{lines}")
+      raise ConfigError(fault_list(faults, f"in {self.name}"))
     return list(found.values())
 
   def save(self) -> None:

@@ -57,8 +57,7 @@ def _overview(cards) -> str:
   """A row a folder: counts of the paper's printed values; reduced runs count apart."""
   counted = [_words(card) for card in cards]
   words = _in_order({word for found in counted for word in found})
-  head = ["table", "scale", "seeds", *words]
-  lines = [head, ["---"] * len(head)]
+  lines = []
   for card, found in zip(cards, counted, strict=True):
     seeds = dict.fromkeys(tuple(sorted(s.by_seed)) for s in card.scores if s.by_seed)
     name = _name(card)
@@ -69,7 +68,7 @@ def _overview(cards) -> str:
   for found in counted:
     total.update(found)
   lines.append(["all", "", "", *(str(total[word]) for word in words)])
-  return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+  return report_markdown.plain_table(["table", "scale", "seeds", *words], lines)
 
 
 def _words(card) -> dict[str, int]:

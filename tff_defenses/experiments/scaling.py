@@ -6,16 +6,9 @@ Symbols: s scale, E local epochs, T rounds, N training images.
 import dataclasses
 import math
 
+from tff_defenses.experiments import datasets
 from tff_defenses.experiments.config import ConfigError, ExperimentConfig
 
-_SIZES = {  # training and test images
-  "mnist5k": (4_000, 1_000),
-  "mnist": (60_000, 10_000),
-  "fashion_mnist": (60_000, 10_000),
-  "cifar10": (50_000, 10_000),
-  "cifar100": (50_000, 10_000),
-  "kather": (4_000, 1_000),
-}
 _LEAST_ROUNDS, _LEAST_TEST_IMAGES, _LEAST_A_CLIENT = 3, 500, 20
 _LEAST_SCORINGS = 5
 
@@ -43,7 +36,7 @@ def scaled(config: ExperimentConfig, scale: float) -> ExperimentConfig:
   check(scale)
   if scale == 1:
     return config
-  images, tested = _SIZES[config.dataset]
+  images, tested = datasets.DATASETS[config.dataset].num_images
   images = min(images, config.max_train_images or images)
   tested = min(tested, config.max_test_images or tested)
   epochs = max(1, round(config.local_epochs * scale ** (1 / 3)))

@@ -25,21 +25,6 @@ _MARKS = {
   scorecard.MISSING: "",
 }
 _OWN_DEFENSES = ("flare", "fl_plas")
-_GRID_NAMES = {
-  "accuracy": "accuracy %",
-  "attack_success_rate": "ASR %",
-  "attack_success_rate_over_rounds": "ASR over rounds %",
-  "target_confidence": "target confidence %",
-  "backdoor_accuracy": "BA all %",
-  "backdoor_accuracy_nontarget": "BA %",
-  "backdoor_accuracy_malicious": "BA malicious clients %",
-  "seconds_training_per_round": "training s/round",
-  "seconds_aggregation_per_round": "aggregation s/round",
-  "seconds_total": "total s",
-  "peak_memory_bytes": "peak memory bytes",
-  "bytes_up": "bytes up",
-  "bytes_down": "bytes down",
-}
 
 
 def of_scorecard(card: scorecard.Scorecard) -> Document:
@@ -220,7 +205,7 @@ def _grid_table(rows):
     names.remove("reduced")
   metrics = [m for m in grid_scores.METRICS if m in names]
   names = [n for n in names if n not in metrics and any(r.get(n) != "-" for r in rows)]
-  header = tuple(names) + tuple(_GRID_NAMES[m] for m in metrics)
+  header = (*names, *(grid_scores.METRICS[m][1] for m in metrics))
   body = tuple(tuple(row.get(n, "-") for n in (*names, *metrics)) for row in rows)
   return Table("Runs", header, body, labels=names.index("seeds"))
 

@@ -36,6 +36,30 @@ def record(config: ExperimentConfig) -> dict[str, Any]:
   }
 
 
+def colludes(config: ExperimentConfig) -> bool:
+  """Whether all attackers of a training attack send what the first of them would.
+
+  Those of FLARE do (Sec. 7.1), others do not, unless `collude` says otherwise.
+  """
+  alone = config.num_malicious < 2 or (
+    config.participation == "fixed_frequency" and config.num_malicious_drawn < 2
+  )
+  if alone or attacks_kind(config.attack) != "training":
+    return False
+  usual = "copy" if attacks.ATTACKS[config.attack].paper == "FLARE" else "none"
+  return config.attack_settings.get("collude", usual) == "copy"
+
+
+def aggregates_twice(config: ExperimentConfig) -> bool:
+  """Whether updates are gathered for the attack before they are for the rule."""
+  kind = attacks_kind(config.attack)
+  return (
+    kind == "update"
+    or colludes(config)
+    or (kind == "training" and "benign_updates" in _sees(config))
+  )
+
+
 def _sees(config):
   if config.attack == NO_ATTACK:
     return frozenset()

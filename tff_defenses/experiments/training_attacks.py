@@ -1,5 +1,8 @@
 """Builds the attack that malicious clients train with, from a run's settings."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import attacks
 from models import split
 from tff_defenses.experiments import config as config_lib
@@ -7,17 +10,10 @@ from tff_defenses.experiments import datasets
 from tff_defenses.experiments import federation as federation_lib
 from tff_defenses.experiments.registry_calls import call_builder
 
-# Settings that say what is attacked go to the federation, `collude` to the update
-# attacks, the others to the attack.
-_OF_THE_FEDERATION = (
-  "kind",
-  "num_targets",
-  "source_class",
-  "target_class",
-  "trigger_value",
-  "data_attack",
-  "data_settings",
-  "collude",
+# What is attacked goes to the federation, `collude` to the update attacks.
+_OF_OTHERS = (
+  *federation_lib.TARGET_SETTINGS,
+  *("data_attack", "data_settings", "collude"),
 )
 
 
@@ -31,11 +27,7 @@ def build_training_attack(
   """
   if config_lib.attacks_kind(config.attack) != "training":
     return None
-  settings = {
-    name: value
-    for name, value in config.attack_settings.items()
-    if name not in _OF_THE_FEDERATION
-  }
+  settings = own_settings(config.attack_settings)
   spec = attacks.ATTACKS[config.attack]
   image_shape = datasets.DATASETS[config.dataset].image_shape
   suited = spec.suited(class_names=fed.class_names, image_shape=image_shape)
@@ -43,6 +35,11 @@ def build_training_attack(
   needed = {name: supplied[name] for name in spec.needs}
   settings = {**suited, **needed, **settings}
   return call_builder("attack_settings", config.attack, spec.build, **settings)
+
+
+def own_settings(attack_settings: Mapping[str, Any]) -> dict[str, Any]:
+  """Those settings of a training attack that its builder takes."""
+  return {n: value for n, value in attack_settings.items() if n not in _OF_OTHERS}
 
 
 def _supplies(config, fed):

@@ -18,6 +18,7 @@ from tff_defenses.experiments import (
   update_attacks,
 )
 from tff_defenses.experiments.config import ConfigError, ExperimentConfig
+from tff_defenses.experiments.errors import fault_list
 
 _SHARED = ("dataset", "model", "num_clients", "clients_per_round", "malicious_fraction")
 _OF_AN_ATTACK = (*_SHARED, "participation", "attack", "attack_settings")
@@ -38,8 +39,7 @@ def check(configs: Sequence[ExperimentConfig]) -> None:
     *_faults(_build_attack, _distinct(configs, _OF_AN_ATTACK)),
   ]
   if faults:
-    lines = "\n".join(f"  - {fault}" for fault in dict.fromkeys(faults))
-    raise ConfigError(f"{len(set(faults))} fault(s) in the settings:\n{lines}")
+    raise ConfigError(fault_list(list(dict.fromkeys(faults)), "in the settings"))
 
 
 def _distinct(configs, fields) -> Iterable[ExperimentConfig]:

@@ -5,6 +5,7 @@ from attacks.updates import base, copy_first
 from tff_defenses.aggregators import krum
 from tff_defenses.experiments import config as config_lib
 from tff_defenses.experiments import federation as federation_lib
+from tff_defenses.experiments import threat_model
 from tff_defenses.experiments.registry_calls import call_builder
 
 COLLUDE = ("copy", "none")
@@ -42,17 +43,13 @@ def build_update_attack(config: config_lib.ExperimentConfig, aggregator):
 
 
 def _build_collusion(config):
-  is_flare = attacks.ATTACKS[config.attack].paper == "FLARE"
-  collude = config.attack_settings.get("collude", "copy" if is_flare else "none")
+  collude = config.attack_settings.get("collude", "none")
   if collude not in COLLUDE:
     raise config_lib.ConfigError(
       f"ExperimentConfig: `attack_settings` must have `collude` one of "
       f"{', '.join(map(repr, COLLUDE))}, got {collude!r}."
     )
-  alone = config.num_malicious < 2 or (
-    config.participation == "fixed_frequency" and config.num_malicious_drawn < 2
-  )
-  return None if alone or collude == "none" else copy_first.CopyFirst()
+  return copy_first.CopyFirst() if threat_model.colludes(config) else None
 
 
 def _rule(config, aggregator):

@@ -13,11 +13,9 @@ import hashlib
 import json
 import logging
 import pathlib
-import sys
 
 import numpy as np
 import tensorflow_federated as tff
-import tqdm
 
 from models import split
 from tff_defenses.experiments import (
@@ -28,6 +26,7 @@ from tff_defenses.experiments import (
 )
 from tff_defenses.experiments.config import NO_ATTACK, ExperimentConfig
 from tff_defenses.experiments.errors import DataError
+from tff_defenses.experiments.progress import rounds_bar
 from tff_defenses.learning import client_work
 
 _logger = logging.getLogger(__name__)
@@ -133,15 +132,7 @@ def _train(clean, runtime, path, progress):
   done, kept = _read_partial(_partial(path), keras_fn)
   if done:
     states = trainer.process.set_model_weights(states[0], kept), states[1]
-  bar = tqdm.tqdm(
-    range(done + 1, clean.rounds + 1),
-    desc="warm start",
-    unit="round",
-    initial=done,
-    total=clean.rounds,
-    disable=not progress,
-    mininterval=0.5 if sys.stderr.isatty() else 30,  # a log wants few lines
-  )
+  bar = rounds_bar(done, clean.rounds, shown=progress, desc="warm start")
   for round_number in bar:
     number = _ROUNDS_BEFORE + round_number
     drawn = federation.draw_clients(clean, number)

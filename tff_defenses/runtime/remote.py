@@ -62,15 +62,6 @@ class RemoteWorkers:
     for opened in channels:
       opened.close()
 
-  def restart(self) -> None:
-    """Connects anew.
-
-    Raises:
-      WorkerError: as `start`.
-    """
-    self.stop()
-    self.start()
-
   def kill(self) -> None:
     """Closes the connections from any thread; a call that waits returns."""
     self._failure = "given up by the driver"

@@ -21,7 +21,7 @@ from tff_defenses.runtime import channel, process
 from tff_defenses.runtime.errors import WorkerError
 
 _UNAVAILABLE_SECONDS = 2.0  # ours: a broken connection shows before the dead process
-_TAIL_BYTES = 65536
+_TAIL_BYTES, _TAIL_LINES = 65536, 20
 
 
 def worker_binary() -> pathlib.Path | None:
@@ -131,15 +131,6 @@ class LocalWorker:
       if thing is not None:
         thing.close()
 
-  def restart(self) -> None:
-    """Stops the worker and starts a new process on a new port.
-
-    Raises:
-      WorkerError: as `start`.
-    """
-    self.stop()
-    self.start()
-
   def kill(self) -> None:
     """Sends SIGKILL, from any thread; a call that waits for the worker returns."""
     self._note_peak()
@@ -165,24 +156,19 @@ class LocalWorker:
     return f"127.0.0.1:{self._reservation.getsockname()[1]}"
 
   @property
-  def resident_bytes(self) -> int:
-    """Memory the process holds now; 0 if none runs."""
-    return process.status_bytes(self.pid, "VmRSS")
-
-  @property
   def peak_bytes(self) -> int:
     """The most memory that a process of this worker was seen to hold."""
     self._note_peak()
     return self._peak_bytes
 
-  def log_tail(self, lines: int = 20) -> str:
+  def log_tail(self) -> str:
     """Returns the last lines of the worker's output, indented."""
     text = ""
     if self._log is not None:
       size = os.fstat(self._log.fileno()).st_size
       start = max(0, size - _TAIL_BYTES)
       text = os.pread(self._log.fileno(), _TAIL_BYTES, start).decode(errors="replace")
-    tail = collections.deque(text.splitlines(), maxlen=lines)
+    tail = collections.deque(text.splitlines(), maxlen=_TAIL_LINES)
     return "\n".join(f"  {line}" for line in tail) or "  (empty)"
 
   def describe_end(self) -> str:

@@ -66,6 +66,8 @@ def plan(output_dir, *cells, **changes):
     "unstated": ("The seeds.",),
     "deviations": ("Ours is smaller.",),
     "x": None,
+    "variants": {},
+    "not_comparable": (),
     **changes,
   }
   table = PaperTable(cells=tuple(cells), **values)

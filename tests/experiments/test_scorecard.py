@@ -13,6 +13,7 @@ from tff_defenses.experiments import (
   reproduction,
   run_values,
   scorecard,
+  verdicts,
 )
 
 
@@ -167,7 +168,7 @@ def test_a_reduced_card_never_says_reproduced(tmp_path, value, verdict):
   card = scorecard.build(plan)
   assert card.scores[0].verdict == verdict
   assert card.label == "REDUCED SCALE 0.1: not a reproduction"
-  words = [card.word(kind) for kind in scorecard.KINDS] + [card.scores[0].verdict]
+  words = [card.word(kind) for kind in verdicts.KINDS] + [card.scores[0].verdict]
   assert not any("reproduced" in word for word in words)
 
 
@@ -298,4 +299,4 @@ def test_runs_of_a_plan_are_found_by_what_their_folders_say(tmp_path, name, data
   for config in plan.configs():
     fake_runs.write(config)
   found = scorecard.counts(scorecard.build(plan).scores)
-  assert scorecard.MISSING not in found and sum(found.values()) == len(plan.cells)
+  assert verdicts.MISSING not in found and sum(found.values()) == len(plan.cells)

@@ -111,6 +111,8 @@ def _row_faults(row, content, reported_keys) -> Iterator[str]:
   for reading in row.get("readings", ()):
     where = f"{place}, reading {reading.get('label')!r}"
     yield from _unknown(where, reading, ("label", "settings", "note"))
+    if not reading.get("note"):
+      yield f"{where}: `note` must say what it changes, got nothing."
     yield from _settings_faults(where, reading.get("settings", {}))
   by_column = (
     row["metric"] if isinstance(row["metric"], Mapping) else {"": row["metric"]}

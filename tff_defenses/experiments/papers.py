@@ -112,6 +112,8 @@ class PaperTable:
     deviations: Where we depart from it, or it from itself.
     cells: Row by row.
     x: Of figures of curves: "round", or a field of the config.
+    variants: Readings that are run on request only: name -> what it changes.
+    not_comparable: Why some printed values cannot be compared, a text each.
   """
 
   name: str
@@ -124,15 +126,8 @@ class PaperTable:
   deviations: tuple[str, ...]
   cells: tuple[Cell, ...]
   x: str | None
-
-  @property
-  def variants(self) -> dict[str, str]:
-    """Readings that are run on request only: name -> what it changes."""
-    found: dict[str, str] = {}
-    for cell in self.cells:
-      if cell.variant is not None:
-        found.setdefault(cell.variant, cell.note)
-    return found
+  variants: Mapping[str, str]
+  not_comparable: tuple[str, ...]
 
 
 def names() -> list[str]:
@@ -172,8 +167,12 @@ def parse(content: Mapping[str, Any], file: str) -> PaperTable:
   faults = paper_checks.faults(content, _NOT_SETTINGS, _SCALES)
   if faults:
     raise PaperError(f"papers: {file} has {fault_list(faults)}")
-  cells = tuple(
-    cell for row in _with_readings(content["rows"]) for cell in _cells(content, row)
+  rows = list(_with_readings(content["rows"]))
+  cells = tuple(cell for row in rows for cell in _cells(content, row))
+  apart = (
+    row["note"]
+    for row in content["rows"]
+    if not row.get("comparable", True) and any(f"reported_{u}" in row for u in _SCALES)
   )
   plain = ("name", "paper", "title", "anchor", "kind", "paper_runs", "x")
   return PaperTable(
@@ -181,7 +180,15 @@ def parse(content: Mapping[str, Any], file: str) -> PaperTable:
     unstated=tuple(content["unstated"]),
     deviations=tuple(content["deviations"]),
     cells=cells,
+    variants=_variants(content, rows, cells),
+    not_comparable=tuple(dict.fromkeys(apart)),
   )
+
+
+def _variants(content, rows, cells) -> dict[str, str]:
+  notes = {r["variant"]: r.get("note", "") for r in rows if r.get("variant")}
+  notes |= {name: c.get("note", "") for name, c in content["columns"].items()}
+  return {c.variant: notes[c.variant] for c in cells if c.variant is not None}
 
 
 def _with_readings(rows) -> Iterator[dict]:
@@ -193,7 +200,7 @@ def _with_readings(rows) -> Iterator[dict]:
         **row,
         "label": f"{row['label']} [{reading['label']}]",
         "settings": _merged(row.get("settings", {}), reading["settings"]),
-        "note": reading.get("note", row.get("note", "")),
+        "note": reading["note"],
         "variant": reading["label"],
         "reading_of": row["label"],
       }

@@ -12,6 +12,7 @@ FLARE_FMNIST = {
   "dataset": "fashion_mnist",
   "model": "fmnist_cnn",  # Table 6
   "attack": "krum_backdoor",  # sec. 7.1, Eq. 7
+  "attack_settings": {"kind": "semantic"},  # Table 3
   "num_clients": 10,  # sec. 6.1
   "malicious_fraction": 0.1,  # sec. 7.1: one of ten
   "rounds": 20,  # sec. 6.1

@@ -12,6 +12,7 @@ from tff_defenses.experiments import (
   report_latex,
   report_markdown,
   scorecard,
+  verdicts,
 )
 from tff_defenses.experiments.errors import writing
 from tff_defenses.experiments.whole_files import write_text
@@ -83,7 +84,7 @@ def _row(score, scale):
     "band": _number(cell.band),
     "scale": "" if scale is None else f"{scale:g}",
     "reduced": "yes" if _is_reduced(config, scale) else "no",
-    "kind": scorecard.word(score.kind, is_reduced=scale not in (1, None)),
+    "kind": verdicts.word(score.kind, is_reduced=scale not in (1, None)),
     "verdict": score.verdict,
     "notes": " ".join(score.details),
   }

@@ -103,18 +103,10 @@ def _section(table) -> str:
   ]
   lines += _list("Not stated in the paper", table.unstated)
   lines += _list("What we do differently", table.deviations)
-  lines += _list("Not comparable", dict.fromkeys(_apart(table)))
+  lines += _list("Not comparable", table.not_comparable)
   other = (f"`{name}`: {note}" for name, note in table.variants.items())
   lines += _list("Other readings, by `--variants`", other)
   return "\n".join(lines)
-
-
-def _apart(table):
-  """Why printed values cannot be compared; our own columns have none."""
-  for cell in table.cells:
-    is_own = cell.reported is None or cell.variant or cell.reading_of
-    if not cell.comparable and not is_own:
-      yield cell.note
 
 
 def _list(title: str, points: Iterable[str]) -> list[str]:

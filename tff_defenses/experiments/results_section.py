@@ -68,7 +68,7 @@ def _overview(cards) -> str:
   for found in counted:
     total.update(found)
   lines.append(["all", "", "", *(str(total[word]) for word in words)])
-  return report_markdown.plain_table(["table", "scale", "seeds", *words], lines)
+  return report_markdown.plain_table(["table", "scale", "seed numbers", *words], lines)
 
 
 def _words(card) -> dict[str, int]:

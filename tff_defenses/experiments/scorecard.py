@@ -13,19 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tff_defenses.experiments import report_numbers, run_values
+from tff_defenses.experiments import report_numbers, run_values, verdicts
 
 if TYPE_CHECKING:  # for annotations; whoever has a plan has imported it
   from tff_defenses.experiments.papers import Cell
   from tff_defenses.experiments.reproduction import Plan
-
-REPRODUCED, OFF = "reproduced", "off"
-NOT_COMPARABLE, NO_PAPER_VALUE = "not comparable", "no paper value"
-FAILED, RUNNING, MISSING = "failed", "running", "missing"
-KINDS = (
-  *(REPRODUCED, OFF, NOT_COMPARABLE, NO_PAPER_VALUE),
-  *(FAILED, RUNNING, MISSING),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +29,7 @@ class CellScore:
     config: Settings of the cell's runs, whatever the seed.
     by_seed: seed -> measured value in the cell's unit.
     wanted: Seeds that the plan asks for.
-    kind: One of `KINDS`.
+    kind: One of `verdicts.KINDS`.
     verdict: The kind in words, with its numbers.
     details: What else is to be known: errors, further seeds, the cell's note; a
       sentence each.
@@ -142,7 +134,7 @@ class Scorecard:
 
   def word(self, kind: str) -> str:
     """A kind as this card may call it."""
-    return word(kind, is_reduced=self.is_reduced)
+    return verdicts.word(kind, is_reduced=self.is_reduced)
 
 
 def build(plan: "Plan") -> Scorecard:
@@ -158,24 +150,14 @@ def build(plan: "Plan") -> Scorecard:
     found = by_key.get(run_values.settings_key(config), [])
     scores.append(score(cell, config, found, wanted=plan.seeds, is_reduced=reduced))
   faults += version_faults(runs) + _foreign([r for r in runs if r.key not in known])
-  return Scorecard(plan, tuple(scores), tuple(runs), tuple(faults))
-
-
-def word(kind: str, *, is_reduced: bool) -> str:
-  """A kind in words: runs at reduced scale reproduce nothing.
-
-  >>> word("reproduced", is_reduced=True)
-  'within band (reduced)'
-  """
-  if is_reduced and kind in (REPRODUCED, OFF):
-    return ("within band" if kind == REPRODUCED else kind) + " (reduced)"
-  return kind
+  scores = verdicts.without_evidence(scores)
+  return Scorecard(plan, scores, tuple(runs), tuple(faults))
 
 
 def counts(scores: Sequence[CellScore]) -> dict[str, int]:
   """Kind -> number of cells, those that occur."""
   found = collections.Counter(score.kind for score in scores)
-  return {kind: found[kind] for kind in KINDS if found[kind]}
+  return {kind: found[kind] for kind in verdicts.KINDS if found[kind]}
 
 
 def score(
@@ -228,26 +210,29 @@ def _verdict(draft, open_runs, is_reduced):
   if not draft.by_seed:
     return _verdict_without_value(open_runs)
   if draft.cell.reported is None:
-    return NO_PAPER_VALUE, NO_PAPER_VALUE + _so_far(draft)
+    return verdicts.NO_PAPER_VALUE, verdicts.NO_PAPER_VALUE + _so_far(draft)
   holds = draft.cell.holds(draft.mean)
   if holds is None:
-    return NOT_COMPARABLE, NOT_COMPARABLE + _so_far(draft)
+    return verdicts.NOT_COMPARABLE, verdicts.NOT_COMPARABLE + _so_far(draft)
   if holds:
-    return REPRODUCED, word(REPRODUCED, is_reduced=is_reduced) + _so_far(draft)
+    within = verdicts.word(verdicts.REPRODUCED, is_reduced=is_reduced)
+    return verdicts.REPRODUCED, within + _so_far(draft)
   off = draft.shown(draft.difference, sign=True)
   reduced = " (reduced)" if is_reduced else ""
-  return OFF, f"off by {off}{reduced}{_so_far(draft)}"
+  return verdicts.OFF, f"off by {off}{reduced}{_so_far(draft)}"
 
 
 def _verdict_without_value(open_runs):
   failed = [r for r in open_runs if r.status == run_values.FAILED]
   running = [r for r in open_runs if r.status == run_values.RUNNING]
   if failed:
-    return FAILED, FAILED
+    return verdicts.FAILED, verdicts.FAILED
   if running:
-    return RUNNING, f"running ({_furthest(running)})"
+    return verdicts.RUNNING, f"running ({_furthest(running)})"
   begun = [r for r in open_runs if r.rounds_done]
-  return MISSING, f"missing (stopped in {_furthest(begun)})" if begun else MISSING
+  if begun:
+    return verdicts.MISSING, f"{verdicts.MISSING} (stopped in {_furthest(begun)})"
+  return verdicts.MISSING, verdicts.MISSING
 
 
 def _furthest(runs):

@@ -12,17 +12,18 @@ from tff_defenses.experiments import (
   run_values,
   scorecard,
   statistics,
+  verdicts,
 )
 from tff_defenses.experiments.report_document import Document, Entry, Lines, Table
 
 _MARKS = {
-  scorecard.REPRODUCED: "=",
-  scorecard.OFF: "x",
-  scorecard.NOT_COMPARABLE: "~",
-  scorecard.NO_PAPER_VALUE: "",
-  scorecard.FAILED: "failed",
-  scorecard.RUNNING: "...",
-  scorecard.MISSING: "",
+  verdicts.REPRODUCED: "=",
+  verdicts.OFF: "x",
+  verdicts.NOT_COMPARABLE: "~",
+  verdicts.NO_PAPER_VALUE: "",
+  verdicts.FAILED: "failed",
+  verdicts.RUNNING: "...",
+  verdicts.MISSING: "",
 }
 _OWN_DEFENSES = ("flare", "fl_plas")
 
@@ -92,7 +93,7 @@ def figures(
 def _lead(card):
   table, plan = card.plan.table, card.plan
   partial = sum(
-    s.kind in (scorecard.REPRODUCED, scorecard.OFF) and not s.is_complete
+    s.kind in (verdicts.REPRODUCED, verdicts.OFF) and not s.is_complete
     for s in card.printed
   )
   waiting = f" {partial} verdict(s) rest on fewer seeds than wanted." if partial else ""
@@ -142,8 +143,9 @@ def as_printed(card):
 
 
 _LEGEND = {
-  scorecard.REPRODUCED: "within the band chosen beforehand",
-  scorecard.OFF: "outside that band",
+  verdicts.REPRODUCED: "within the band chosen beforehand",
+  verdicts.OFF: "outside that band",
+  verdicts.NOT_COMPARABLE: "not comparable: among others a 0 beside which no attack works",
 }
 
 

@@ -52,7 +52,7 @@ _NUMBER_LISTS = {
 _INTEGERS = {
   "num_clients": "clients in the federation",
   "clients_per_round": "clients drawn each round; default: all",
-  "num_byzantine": "malicious clients a round that the rule is told; default: the truth",
+  "num_byzantine": "malicious clients a round as told to the rule; default: the truth",
   "attack_start": "first round in which malicious clients attack",
   "attack_stop": "last such round; default: the last of all",
   "rounds": "rounds of training",

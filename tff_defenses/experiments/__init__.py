@@ -16,8 +16,8 @@ Where to look, from the command line down:
             (warm_start, weight_files), scoring, metrics, detection, probe
   its files records (round_tables, run_record, whole_files), checkpoint, plr_files
   many runs grid (grid_state), jobs, claims, progress, shared_runs, calibration
-  reports   run_values, scorecard, verdicts, comparisons, statistics, grid_scores, report
-            (report_*, scorecard_document); readme_tables, results_section,
+  reports   run_values, scorecard, verdicts, comparisons, statistics, grid_scores,
+            report (report_*, scorecard_document); readme_tables, results_section,
             publish, reproducing_page
   figures   figures, paper_figures (paper_series), plots, curve_plots, plr_plots,
             plr_projection, plot_style, plot_checks

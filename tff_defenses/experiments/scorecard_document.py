@@ -145,7 +145,7 @@ def as_printed(card):
 _LEGEND = {
   verdicts.REPRODUCED: "within the band chosen beforehand",
   verdicts.OFF: "outside that band",
-  verdicts.NOT_COMPARABLE: "not comparable: among others a 0 beside which no attack works",
+  verdicts.NOT_COMPARABLE: "not comparable, such as a 0 beside which no attack works",
 }
 
 

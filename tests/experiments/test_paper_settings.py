@@ -62,8 +62,8 @@ def build_attack(dataset, name, settings):
   own = settings
   if spec.kind == "training":
     own = training_attacks.own_settings(settings)
-    labels = np.array([4, 3])
-    targets.choose(np.zeros((2, *data.image_shape), np.uint8), labels, **kinds)
+    labels = np.array([4] * 20 + [3])
+    targets.choose(np.zeros((21, *data.image_shape), np.uint8), labels, **kinds)
   config = ExperimentConfig(dataset)
   supplied = {
     "images": np.zeros((1, *data.image_shape), np.float32),

@@ -125,12 +125,13 @@ flags.DEFINE_float("scale", None, "with --reproduce: share of the work, such as 
 flags.DEFINE_boolean(
   "from_scratch", False, "with --reproduce: without FL-PLAS's pre-trained start"
 )
-flags.DEFINE_multi_string(
-  "variants",
-  [],
-  "with --reproduce: also this other reading of the papers, by its name in "
-  "docs/reproducing.md or part of it, or all; may be repeated",
-)
+_PARTS = {  # with --reproduce; may be repeated
+  "rows": "only this row of the table, by its label in the scorecard or part of it",
+  "variants": "also this other reading of the papers, by its name in "
+  "docs/reproducing.md or part of it, or all",
+}
+for _name, _text in _PARTS.items():
+  flags.DEFINE_multi_string(_name, [], f"with --reproduce: {_text}; may be repeated")
 flags.DEFINE_string("report", None, "print and write the report of an output folder")
 flags.DEFINE_integer("jobs", 1, "processes that share the runs", lower_bound=1)
 flags.DEFINE_list(
@@ -196,7 +197,8 @@ def _plan(settings):
   if extra:
     raise ValueError(
       f"--reproduce takes its settings from the table, got --{extra[0]} as well. "
-      "Narrow it by --dataset, --defense, --attack, --seeds; shrink it by --scale."
+      "Narrow it by --dataset, --defense, --attack, --rows, --seeds; shrink it by "
+      "--scale."
     )
   return experiments.plan(
     FLAGS.reproduce,
@@ -206,8 +208,7 @@ def _plan(settings):
     defenses=settings.get("defense"),
     attacks=settings.get("attack"),
     from_scratch=FLAGS.from_scratch,
-    variants=FLAGS.variants,
-    **{name: getattr(FLAGS, name) for name in _PLACES},
+    **{name: getattr(FLAGS, name) for name in (*_PARTS, *_PLACES)},
   )
 
 

@@ -147,6 +147,8 @@ def test_all_faults_are_told_at_once(tmp_path):
       ["--scale=0.1"],
       "Presets are shrunk by --max_train_images",
     ),
+    (["--rows=a", "--preset=toy"], "Runs are chosen by --dataset"),
+    (["--reproduce=flare:fig11a", "--rows=n = 11"], "`rows` must each be a name"),
     (["--variants=a", "--preset=toy"], "Another reading of a rule"),
     (["--from_scratch"], "random weights with --warmup_rounds=0"),
     (["--report=."], "without any"),

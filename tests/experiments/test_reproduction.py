@@ -99,6 +99,27 @@ def test_a_table_is_narrowed_to_attacks():
     plan("flare:table3", attacks=["none"], defenses=["krum"])
 
 
+def test_a_table_is_narrowed_to_rows():
+  made = plan("flare:fig11a", rows=["N = 30"], seeds=[0])
+  assert {c.num_clients for c in made.configs()} == {30}
+  made = plan("fl_plas:fig3", rows=["mnist, ba, 90 %", "CIFAR-10, BA, 0 %"], seeds=[0])
+  found = {(c.dataset, c.malicious_fraction) for c in made.configs()}
+  assert found == {("mnist", 0.9), ("cifar10", 0.0)}
+
+
+def test_a_rows_other_readings_come_with_it():
+  row = "(a) Trigger attack, MNIST, BA"
+  made = plan("fl_plas:table4", rows=[row], variants=["split"])
+  assert {c.row for c in made.cells} == {row, f"{row} [split as published]"}
+
+
+def test_unknown_row_raises_with_those_of_the_table():
+  with pytest.raises(ConfigError, match=r"got 'n = 11'. It has: n = 10;"):
+    plan("flare:fig11a", rows=["n = 11"])
+  with pytest.raises(ConfigError, match="rows asked for, got none with all"):
+    plan("flare:table3", rows=["fMNIST"], datasets=["cifar10"])
+
+
 def test_variants_are_run_on_request():
   columns = {c.column for c in plan("flare:table4").cells}
   more = {c.column for c in plan("flare:table4", variants=["all"]).cells}

@@ -6,8 +6,8 @@ Where to look, from the command line down:
   commands  what `run_experiments.py` does; flag_modes, listing, quickstart
   settings  config (config_checks), presets, grid_settings: preset and
             flags -> configs
-  papers    papers (paper_checks, paper_numbers/*.json), reproduction (scaling): table
-            -> configs
+  papers    papers (paper_checks, paper_numbers/*.json), reproduction (narrowing,
+            scaling): table -> configs
   data      datasets (dataset_specs, raw_files, tfds_files), held_out, partition, shards
             (shard_reader), federation: the clients of one experiment
   rules     aggregation: the defense; data_attacks, training_attacks, update_attacks,

@@ -19,6 +19,7 @@ _HEEDED = {  # None: all flags
 # Flags of --reproduce, and what does their work without it.
 _OF_REPRODUCE = {
   "scale": "Presets are shrunk by --max_train_images and --rounds.",
+  "rows": "Runs are chosen by --dataset, --defense, --attack and settings.",
   "variants": "Another reading of a rule or an attack is chosen by --defense_settings "
   "or --attack_settings.",
   "from_scratch": "Presets start from random weights with --warmup_rounds=0.",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tff_defenses
-from tff_defenses.experiments import names, papers, presets, scaling, whole_files
+from tff_defenses.experiments import narrowing, papers, presets, scaling, whole_files
 from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
 from tff_defenses.experiments.errors import OutputError, fault_list, writing
 
@@ -28,6 +28,7 @@ class Plan:
     scale: In (0, 1]; 1: as the paper.
     seeds: One run a cell and seed.
     datasets, defenses, attacks: Only cells with these; None: all.
+    rows: Only these; None: all.
     from_scratch: Start FL-PLAS's runs from random weights.
     variants: Names of the readings that are run as well; see `PaperTable.variants`.
     data_dir, cache_dir: Go into every config.
@@ -40,6 +41,7 @@ class Plan:
   datasets: tuple[str, ...] | None
   defenses: tuple[str, ...] | None
   attacks: tuple[str, ...] | None
+  rows: tuple[str, ...] | None
   from_scratch: bool
   variants: tuple[str, ...]
   data_dir: str | None
@@ -112,6 +114,7 @@ class Plan:
       and (self.datasets is None or settings["dataset"] in self.datasets)
       and (self.defenses is None or settings["defense"] in self.defenses)
       and (self.attacks is None or settings["attack"] in self.attacks)
+      and (self.rows is None or cell.row in self.rows)
     )
 
 
@@ -123,6 +126,7 @@ def plan(
   datasets: Sequence[str] | None = None,
   defenses: Sequence[str] | None = None,
   attacks: Sequence[str] | None = None,
+  rows: Sequence[str] = (),
   from_scratch: bool = False,
   variants: Sequence[str] = (),
   data_dir: str | None = None,
@@ -137,14 +141,15 @@ def plan(
     seeds: None: 0, 1, ..., as many as the paper's runs.
     datasets, defenses, attacks: Keys of the registries, and "none"; None or "all" among
       them: all. A defense stands for all its columns.
+    rows: Labels of the paper's rows, in any case, or parts that may stand for several;
+      none: all.
     from_scratch, data_dir, cache_dir: See `Plan`.
-    variants: Names of other readings, in any case, or parts that may stand for several;
-      "all": every one.
+    variants: Names of other readings, likewise; "all": every one.
     output_dir: None: a folder below `results` that names table and scale.
 
   Raises:
     ValueError: no such table. ConfigError: a number is outside its range, or the table
-      has no cell with a data set, defense or attack.
+      has no cell with a data set, defense, attack or row.
   """
   table = papers.load(name)
   scaling.check(scale)
@@ -162,8 +167,9 @@ def plan(
     datasets=_narrowed(table, "dataset", datasets),
     defenses=_narrowed(table, "defense", defenses),
     attacks=_narrowed(table, "attack", attacks),
+    rows=_chosen_rows(table, rows),
     from_scratch=from_scratch,
-    variants=_chosen_variants(table, variants),
+    variants=narrowing.by_part(name, "variants", variants, tuple(table.variants)),
     data_dir=data_dir,
     cache_dir=cache_dir,
     output_dir=output_dir,
@@ -211,49 +217,33 @@ def _check_has_cells(made, variants):
   """Raises ConfigError if narrowing leaves nothing of the table, or of a variant."""
   if not made.cells:
     raise ConfigError(
-      f"plan: {made.name} must have a cell with the data sets, defenses and attacks "
-      "asked for, got none with all. Leave one out."
+      f"plan: {made.name} must have a cell with the data sets, defenses, attacks and "
+      "rows asked for, got none with all. Leave one out."
     )
   left_out = set(made.variants) - {cell.variant for cell in made.cells}
   if left_out and "all" not in variants:
     raise ConfigError(
       f"plan: {made.name}: each of `variants` must have a cell with the data sets, "
-      "defenses and attacks asked for, got none for "
+      "defenses, attacks and rows asked for, got none for "
       f"{', '.join(sorted(left_out))}. Leave it out."
     )
 
 
 def _narrowed(table, field, wanted):
-  """The names asked for, checked against those of the table; None: all."""
-  if wanted is None or "all" in wanted:
-    return None
-  if not wanted:
-    raise ConfigError(f"plan: `{field}` must hold a name at least, got none.")
   known = list(dict.fromkeys(_settings(cell)[field] for cell in table.cells))
-  for name in wanted:
-    try:
-      names.check_known(f"plan: {table.name}", field, name, known)
-    except ValueError as error:
-      raise ConfigError(str(error)) from error
-  return tuple(dict.fromkeys(wanted))
+  return narrowing.exact(table.name, field, wanted, known)
 
 
-def _chosen_variants(table, wanted):
-  """The names of the table's variants that hold one of the parts asked for."""
-  if "all" in wanted:
-    return tuple(table.variants)
-  found = set()
-  for part in wanted:
-    named = [name for name in table.variants if part.lower() == name.lower()]
-    named = named or [v for v in table.variants if part.lower() in v.lower()]
-    if not named or not part.strip():
-      known = "; ".join(table.variants) or "none"
-      raise ConfigError(
-        f"plan: {table.name}: `variants` must each be the name of one of its other "
-        f"readings, or part of it, got {part!r}. It has: {known}."
-      )
-    found.update(named)
-  return tuple(name for name in table.variants if name in found)
+def _chosen_rows(table, wanted):
+  """Labels; a row's other readings come with it. None: all."""
+  printed = dict.fromkeys(c.row for c in table.cells if not _is_reading_of_row(c))
+  chosen = narrowing.by_part(table.name, "rows", wanted, tuple(printed))
+  readings = {c.row: c.reading_of for c in table.cells if _is_reading_of_row(c)}
+  return (*chosen, *(r for r, of in readings.items() if of in chosen)) or None
+
+
+def _is_reading_of_row(cell):
+  return cell.reading_of is not None and cell.row.startswith(f"{cell.reading_of} [")
 
 
 def _check_same(folder, found, content):

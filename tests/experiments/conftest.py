@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.experiments import toy_runs
-from tff_defenses.experiments import raw_files, tfds_files
+from tests.experiments import fake_runs, toy_runs
+from tff_defenses.experiments import raw_files, reproduction, tfds_files
 
 
 @pytest.fixture
@@ -80,3 +80,23 @@ def never_train(monkeypatch):
   from tff_defenses.experiments import trainers
 
   monkeypatch.setattr(trainers, "build", fail)
+
+
+@pytest.fixture
+def source(tmp_path):
+  """Two runs of FLARE's Table 2 at reduced scale, with what else a run leaves."""
+  plan = reproduction.plan(
+    "flare:table2",
+    scale=0.1,
+    seeds=[0],
+    datasets=["fashion_mnist"],
+    defenses=["fedavg", "krum"],
+    output_dir=str(tmp_path / "flare-table2-scale0.1"),
+  )
+  plan.save()
+  for config in plan.configs():
+    folder = fake_runs.write(config)
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / "state").write_text("big")
+    (folder / ".claim").touch()
+  return tmp_path / "flare-table2-scale0.1"

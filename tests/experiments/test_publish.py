@@ -20,26 +20,6 @@ from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.errors import OutputError
 
 
-@pytest.fixture
-def source(tmp_path):
-  """Two runs of FLARE's Table 2 at reduced scale, with what else a run leaves."""
-  plan = reproduction.plan(
-    "flare:table2",
-    scale=0.1,
-    seeds=[0],
-    datasets=["fashion_mnist"],
-    defenses=["fedavg", "krum"],
-    output_dir=str(tmp_path / "flare-table2-scale0.1"),
-  )
-  plan.save()
-  for config in plan.configs():
-    folder = fake_runs.write(config)
-    (folder / "checkpoint").mkdir()
-    (folder / "checkpoint" / "state").write_text("big")
-    (folder / ".claim").touch()
-  return tmp_path / "flare-table2-scale0.1"
-
-
 def test_what_a_reader_needs_is_copied_and_reports_alike(source, tmp_path):
   target = tmp_path / "published" / source.name
   publish.publish(source, target)
@@ -233,68 +213,3 @@ def test_a_grid_is_published_but_is_no_papers_table(source, tmp_path):
   names = {path.name for path in (tmp_path / "published").rglob("*")}
   assert {"scorecard.md", "config.json", "summary.json"} <= names
   assert results_section.section(tmp_path / "published") == "Nothing is published yet."
-
-
-def test_readme_counts_reduced_cells_apart_and_shows_what_was_run(source, tmp_path):
-  publish.publish(source, tmp_path / "published" / source.name)
-  text = results_section.section(tmp_path / "published")
-  head, _, row = text.splitlines()[:3]
-  assert "reduced" in head and "| reproduced |" not in head
-  assert row.startswith("| FLARE Table 2, Sec. 6.1 | 0.1 | 0 |")
-  assert "REDUCED SCALE 0.1: not a reproduction" in text
-  assert "fMNIST" in text and "CIFAR-10" not in text  # nothing was run there
-
-
-def test_readme_gives_the_command_and_the_counts(source, tmp_path):
-  publish.publish(source, tmp_path / "published" / source.name)
-  text = results_section.section(tmp_path / "published")
-  assert (
-    "`uv run run_experiments.py --reproduce=flare:table2 --scale=0.1 "
-    "--dataset=fashion_mnist --defense=fedavg,krum --attack=none --seeds=0 "
-  ) in text
-  assert "in the 1 scorecard so far: " in results_section.counts(tmp_path / "published")
-
-
-def test_readme_has_a_command_for_each_set_of_seeds(source, tmp_path):
-  more = reproduction.plan(
-    "flare:table2",
-    scale=0.1,
-    seeds=[1],
-    datasets=["fashion_mnist"],
-    defenses=["krum"],
-    output_dir=str(source),
-  )
-  more.save()
-  for config in more.configs():
-    fake_runs.write(config)
-  publish.publish(source, tmp_path / "published" / source.name)
-  text = results_section.section(tmp_path / "published")
-  assert "--defense=fedavg --attack=none --seeds=0 " in text
-  assert "--defense=krum --attack=none --seeds=0,1 " in text
-  assert "| 0.1 | 0; 0, 1 |" in text
-
-
-def test_nothing_published_is_said(tmp_path):
-  assert results_section.section(tmp_path) == "Nothing is published yet."
-
-
-def test_figures_without_printed_values_are_linked_and_not_counted(source, tmp_path):
-  folder = tmp_path / "published"
-  figure = tmp_path / "flare-fig1"
-  plan = reproduction.plan("flare:fig1", seeds=[0], output_dir=str(figure))
-  plan.save()
-  fake_runs.write(plan.configs()[0])
-  (figure / "figures").mkdir()
-  (figure / "figures" / "flare-fig1.png").touch()
-  for made in (source, figure):
-    shutil.copytree(made, folder / made.name)
-  text = results_section.section(folder)
-  assert "(results/published/flare-fig1/figures/flare-fig1.png)" in text
-  assert "| FLARE Fig. 1" not in text and "**FLARE Fig. 1" not in text
-  assert "in the 1 scorecard so far: " in results_section.counts(folder)
-
-
-def test_values_within_their_band_are_counted_first():
-  words = ["missing", "off (reduced)", "within band (reduced)", "reproduced"]
-  found = results_section._in_order(words)
-  assert found == ["reproduced", "within band (reduced)", "off (reduced)", "missing"]

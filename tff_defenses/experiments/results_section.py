@@ -34,13 +34,11 @@ def section(folder: pathlib.Path = _FOLDER) -> str:
 def counts(folder: pathlib.Path = _FOLDER) -> str:
   """One sentence: what became of all printed values of the tables run so far."""
   cards = _with_printed_values(scorecard.build(plan) for plan in _plans(folder))
-  total = collections.Counter()
-  for card in cards:
-    total.update(_words(card))
+  total, tables = _total(cards), {card.plan.name for card in cards}
   found = ", ".join(f"{total[word]} {word}" for word in _in_order(total))
+  some = f"{len(tables)} tables and figures" if len(tables) != 1 else "table"
   return (
-    f"Printed values in the {len(cards)} scorecard{'s' * (len(cards) != 1)} so far: "
-    f"{found or 'none'}; "
+    f"Printed values in the {some} run so far: {found or 'none'}; "
     "see [Results so far](#results-so-far)."
   )
 
@@ -63,11 +61,10 @@ def _overview(cards) -> str:
     name = _name(card)
     numbers = [str(found.get(word, "")) for word in words]
     shown = "; ".join(", ".join(map(str, some)) for some in sorted(seeds))
-    lines.append([name, f"{card.plan.scale:g}", shown, *numbers])
-  total = collections.Counter()
-  for found in counted:
-    total.update(found)
-  lines.append(["all", "", "", *(str(total[word]) for word in words)])
+    scale = f"{card.plan.scale:g}" if card.is_reduced else "full"
+    lines.append([name, scale, shown, *numbers])
+  total = _total(cards)
+  lines.append(["all, each value once", "", "", *(str(total[word]) for word in words)])
   return report_markdown.plain_table(["table", "scale", "seed numbers", *words], lines)
 
 
@@ -76,6 +73,18 @@ def _words(card) -> dict[str, int]:
   printed = [s for s in card.printed if s.cell.reported is not None]
   found = scorecard.counts(printed)
   return {card.word(kind): number for kind, number in found.items()}
+
+
+def _total(cards) -> collections.Counter:
+  """Each printed value once, by the runs of the largest scale that measured it."""
+  found = {}
+  for card in sorted(cards, key=lambda card: card.plan.scale):
+    for score in card.printed:
+      cell = score.cell
+      place = cell.table, cell.row, cell.column, cell.metric
+      if cell.reported is not None and (score.by_seed or place not in found):
+        found[place] = card.word(score.kind)
+  return collections.Counter(found.values())
 
 
 def _with_printed_values(cards) -> list:

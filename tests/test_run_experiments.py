@@ -155,7 +155,10 @@ def test_all_faults_are_told_at_once(tmp_path):
     (["--report="], "--report must name an output folder, got nothing"),
     (["--workers=", "--preset=toy"], "--workers must name a worker, host:port"),
     (
-      ["--workers=a:1,b:2", "--preset=toy", "--attack=min_max"],
+      [
+        *("--workers=a:1,b:2", "--preset=toy", "--attack=min_max"),
+        "--malicious_fraction=0.25",
+      ],
       "--workers must name a single worker for attacks that gather",
     ),
     (["--report=.", "--jobs=2", "--reproduce=flare:table3"], "--reproduce, --jobs."),

@@ -161,23 +161,26 @@ class PartitionSpec:
   Attributes:
     function: called as `function(labels=, num_clients=, rng=, **settings)`.
     settings: names of the further keyword arguments it requires.
+    reference: where the papers define it.
     description: one line for lists and tables.
   """
 
   function: Callable[..., list[np.ndarray]]
   settings: tuple[str, ...]
+  reference: str
   description: str
 
 
 PARTITIONS: dict[str, PartitionSpec] = {
-  "iid": PartitionSpec(iid, (), "equal parts of a permutation"),
+  "iid": PartitionSpec(iid, (), "FLARE sec. 6.1", "equal parts of a permutation"),
   "classes": PartitionSpec(
     by_classes,
     ("classes_per_client",),
+    "FLARE sec. 7.3.2",
     "the same number of classes and images a client",
   ),
   "dirichlet": PartitionSpec(
-    dirichlet, ("alpha",), "label shares drawn from Dir(alpha)"
+    dirichlet, ("alpha",), "FL-PLAS sec. 4", "label shares drawn from Dir(alpha)"
   ),
 }
 

@@ -236,14 +236,10 @@ def _narrowed(table, field, wanted):
 
 def _chosen_rows(table, wanted):
   """Labels; a row's other readings come with it. None: all."""
-  printed = dict.fromkeys(c.row for c in table.cells if not _is_reading_of_row(c))
+  printed = dict.fromkeys(c.row for c in table.cells if c.variant is None)
   chosen = narrowing.by_part(table.name, "rows", wanted, tuple(printed))
-  readings = {c.row: c.reading_of for c in table.cells if _is_reading_of_row(c)}
-  return (*chosen, *(r for r, of in readings.items() if of in chosen)) or None
-
-
-def _is_reading_of_row(cell):
-  return cell.reading_of is not None and cell.row.startswith(f"{cell.reading_of} [")
+  readings = {c.row: c.reading_of for c in table.cells if c.row not in printed}
+  return (*chosen, *(row for row, of in readings.items() if of in chosen)) or None
 
 
 def _check_same(folder, found, content):

@@ -1,7 +1,8 @@
 """What every attack on a client's data can be asked, with do-nothing defaults.
 
 The order of use: `check` against the data set, `prepare` once, then `reserved`,
-`poison` for each malicious client and `test_set`.
+`poison` for each malicious client and `test_set`. `check_files` is for those who want
+to know early.
 Symbols: N images, H x W x C pixels, c classes.
 """
 
@@ -29,6 +30,13 @@ class DataAttack(abc.ABC):
 
   def check(self, num_classes: int, image_shape: tuple[int, ...]) -> None:  # noqa: B027
     """Raises ValueError unless the attack fits c classes and (H, W, C)."""
+
+  def check_files(self, folder: str | os.PathLike | None) -> None:  # noqa: B027
+    """Raises FileNotFoundError unless the attack's own files are in `folder`.
+
+    Args:
+      folder: as for `prepare`.
+    """
 
   def prepare(
     self,

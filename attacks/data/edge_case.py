@@ -65,6 +65,10 @@ class EdgeCaseAttack(fixed_set.FixedSetAttack):
         "FL-PLAS's code has 0.05."
       )
 
+  def check_files(self, folder: str | os.PathLike | None) -> None:
+    """Raises FileNotFoundError unless both files are in `folder`; they are not read."""
+    self._paths(folder)
+
   def prepare(
     self,
     train_images: np.ndarray,
@@ -86,7 +90,7 @@ class EdgeCaseAttack(fixed_set.FixedSetAttack):
         few images, or there are too few clean ones.
     """
     who = "EdgeCaseAttack.prepare"
-    paths = files.require(who, folder, FILES, _HOW_TO_GET)
+    paths = self._paths(folder)
     planes, tested = (
       files.load_images(who, path, fixed_set.CIFAR_SHAPE, _HOW_TO_GET) for path in paths
     )
@@ -106,6 +110,9 @@ class EdgeCaseAttack(fixed_set.FixedSetAttack):
         clean=fixed_set.as_positions(shared, len(train_images)),
       )
     )
+
+  def _paths(self, folder):
+    return files.require("EdgeCaseAttack.prepare", folder, FILES, _HOW_TO_GET)
 
   def _draw_poisoned(self, rng):
     planes = self.found.poisoned

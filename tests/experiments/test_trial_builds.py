@@ -1,4 +1,4 @@
-"""Settings that a rule or an attack refuses are told before the first of many runs."""
+"""What a rule or an attack refuses, or lacks, is told before the first of many runs."""
 
 import pytest
 
@@ -35,9 +35,29 @@ def test_all_faults_are_told_at_once():
       {**attack, "attack": "min_max", "attack_settings": {"gama": 1.0}},
     )
   lines = str(error.value).splitlines()
-  assert lines[0] == "5 fault(s) in the settings:"
+  assert lines[0] == "5 fault(s) in settings and data:"
   for word in ("varient", "hot", "fractoin", "semantik", "gama"):
     assert sum(word in line for line in lines) == 1
+
+
+def test_missing_data_and_files_are_told_with_the_rest(tmp_path):
+  edge_case = {"dataset": "cifar10", "attack": "edge_case", "malicious_fraction": 0.34}
+  places = {"data_dir": str(tmp_path)}
+  with pytest.raises(ConfigError) as error:
+    check(
+      {**places, "defense": "krum", "defense_settings": {"varient": "authors"}},
+      {**places, "dataset": "kather"},
+      {**places, **edge_case},
+      {**places, **edge_case, "seed": 1},
+    )
+  lines = str(error.value).splitlines()
+  assert lines[0] == "4 fault(s) in settings and data:"
+  for words in ("Kather", "data_batch_1.bin", "varient", "southwest_train.npy"):
+    assert sum(words in line for line in lines) == 1
+  (tmp_path / "southwest_train.npy").touch()
+  (tmp_path / "southwest_test.npy").touch()
+  with pytest.raises(ConfigError, match="^1 fault.*\n.*data_batch_1"):
+    check({**places, **edge_case}, {**places, **edge_case, "seed": 1})
 
 
 def test_number_of_targets_is_left_to_the_real_images():

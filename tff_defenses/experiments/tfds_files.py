@@ -35,6 +35,31 @@ def read(
   Raises:
     DataError: no copy and no network, or TFDS fails.
   """
+  home, prepared = check(spec, data_dir, searched)
+  try:
+    builder = _tfds_builder(spec, home, prepared)
+    parts = _tfds_arrays(spec, builder)
+  except Exception as error:  # TFDS raises what its many parts raise
+    raise DataError(
+      f"load: TFDS must deliver {spec.tfds_name} in {home}, got "
+      f"{type(error).__name__}: {error}. {spec.how_to_get}"
+    ) from error
+  return parts, f"TFDS {builder.info.full_name} in {home}"
+
+
+def check(
+  spec: DatasetSpec,
+  data_dir: str | os.PathLike | None,
+  searched: Iterable[pathlib.Path],
+) -> tuple[pathlib.Path, list[pathlib.Path]]:
+  """TFDS's folder and the prepared copies in it; none: a download can be tried.
+
+  Args:
+    spec, data_dir, searched: see `read`.
+
+  Raises:
+    DataError: no copy and no network.
+  """
   default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
   home = pathlib.Path(data_dir or default).expanduser()
   copies = home.glob(f"{spec.tfds_name}/*.*.*/dataset_info.json")
@@ -47,15 +72,7 @@ def read(
       f"and {TFDS_HOST} does not answer. {spec.how_to_get} Then pass its parent folder "
       "as `data_dir`."
     )
-  try:
-    builder = _tfds_builder(spec, home, prepared)
-    parts = _tfds_arrays(spec, builder)
-  except Exception as error:  # TFDS raises what its many parts raise
-    raise DataError(
-      f"load: TFDS must deliver {spec.tfds_name} in {home}, got "
-      f"{type(error).__name__}: {error}. {spec.how_to_get}"
-    ) from error
-  return parts, f"TFDS {builder.info.full_name} in {home}"
+  return home, prepared
 
 
 def can_reach(host: str, seconds: float = CONNECT_SECONDS) -> bool:

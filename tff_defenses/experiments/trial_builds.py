@@ -1,6 +1,7 @@
 """Builds each rule and attack of many runs once, before the first run begins.
 
-A setting that the last run of a night would refuse is told in its first seconds.
+A setting that the last run of a night would refuse is told in its first seconds, and so
+is a data set, or an attack's file, that is not there.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,8 @@ from tff_defenses.experiments import (
 from tff_defenses.experiments.config import ConfigError, ExperimentConfig
 from tff_defenses.experiments.errors import fault_list
 
-_SHARED = ("dataset", "model", "num_clients", "clients_per_round", "malicious_fraction")
+_OF_DATA = ("dataset", "data_dir")
+_SHARED = (*_OF_DATA, "model", "num_clients", "clients_per_round", "malicious_fraction")
 _OF_AN_ATTACK = (*_SHARED, "participation", "attack", "attack_settings")
 _OF_A_RULE = (*_OF_AN_ATTACK, "defense", "defense_settings", "num_byzantine")
 _IMAGES_A_CLASS = 10_000  # more than any data set has: the real ones decide
@@ -30,16 +32,18 @@ def check(configs: Sequence[ExperimentConfig]) -> None:
   """Builds what several runs are made of on blank images; a single run tells by itself.
 
   Raises:
-    ConfigError: lists the settings that a rule or an attack does not take.
+    ConfigError: lists the settings that a rule or an attack does not take, and the data
+      sets and attacks' files that are missing.
   """
   if len(configs) < 2:
     return
   faults = [
+    *_faults(_find_data, _distinct(configs, _OF_DATA)),
     *_faults(_build_rule, _distinct(configs, _OF_A_RULE)),
     *_faults(_build_attack, _distinct(configs, _OF_AN_ATTACK)),
   ]
   if faults:
-    raise ConfigError(fault_list(list(dict.fromkeys(faults)), "in the settings"))
+    raise ConfigError(fault_list(list(dict.fromkeys(faults)), "in settings and data"))
 
 
 def _distinct(configs, fields) -> Iterable[ExperimentConfig]:
@@ -51,8 +55,12 @@ def _faults(build: Callable, configs: Iterable[ExperimentConfig]):
   for config in configs:
     try:
       build(config)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
       yield " ".join(str(error).split())
+
+
+def _find_data(config):
+  datasets.check(config.dataset, config.data_dir)
 
 
 def _build_rule(config):
@@ -63,7 +71,9 @@ def _build_rule(config):
 
 def _build_attack(config):
   data = datasets.DATASETS[config.dataset]
-  data_attacks.make(config, data)
+  attack = data_attacks.make(config, data)
+  if attack is not None:
+    attack.check_files(config.data_dir)
   classes = np.arange(data.num_classes, dtype=np.int32)
   labels = np.repeat(classes, _IMAGES_A_CLASS)
   images = _blank(config, len(labels))

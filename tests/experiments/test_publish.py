@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -200,6 +201,27 @@ def test_all_published_runs_take_a_data_folder_seen_from_the_caller(
   runs = [call for call in calls if "--reproduce=" in call]
   assert runs and all(f"--data_dir={tmp_path}/some data --jobs=2" in r for r in runs)
   assert sum("experiments.publish results/" in call for call in calls) == len(runs)
+
+
+def test_all_published_runs_exist(run_published):
+  _, calls = run_published("/data")
+  for call in calls:
+    flags = dict(re.findall(r"--(\w+)=(.*?)(?= --|$)", call))
+    if "reproduce" not in flags:
+      continue
+    listed = {
+      f"{name}s": flags[name].split(",")
+      for name in ("dataset", "defense", "attack")
+      if name in flags
+    }
+    table = reproduction.plan(
+      flags["reproduce"],
+      scale=float(flags.get("scale", 1.0)),
+      seeds=[int(seed) for seed in flags.get("seeds", "0").split(",")],
+      variants=[flags["variants"]] if "variants" in flags else [],
+      **listed,
+    )
+    assert table.configs()
 
 
 def test_all_published_runs_take_an_absolute_data_folder(run_published):

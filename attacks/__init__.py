@@ -44,6 +44,16 @@ def _seen_by_plr_matching(settings: Mapping[str, Any]) -> frozenset[str]:
   return forms.seen_with(settings, forms=None, default="") | {"aggregator"}
 
 
+def _seen_by_knowledge(*others: str) -> Callable:
+  """What update attacks are shown: with partial knowledge only their own training."""
+
+  def seen_with(settings: Mapping[str, Any]) -> frozenset[str]:
+    is_partial = settings.get("knowledge") == "partial"
+    return frozenset({"own_training" if is_partial else "benign_updates", *others})
+
+  return seen_with
+
+
 _TARGETS = frozenset({"images", "labels", "benign_epochs"})
 
 ATTACKS: dict[str, AttackSpec] = {
@@ -176,6 +186,7 @@ ATTACKS: dict[str, AttackSpec] = {
     anchor="FLARE Eq. (8), Sec. 7.2, Table 4",
     summary="the longest step backwards that Krum still picks",
     needs=frozenset({"rule", "shapes"}),
+    sees_with=_seen_by_knowledge("aggregator"),
   ),
   "fang_trimmed_mean": AttackSpec(
     name="fang_trimmed_mean",
@@ -185,6 +196,7 @@ ATTACKS: dict[str, AttackSpec] = {
     paper="FLARE",
     anchor="FLARE Sec. 7.2, Table 4",
     summary="weights just beyond the benign ones, on the wrong side",
+    sees_with=_seen_by_knowledge(),
   ),
   "little_is_enough": AttackSpec(
     name="little_is_enough",
@@ -194,6 +206,7 @@ ATTACKS: dict[str, AttackSpec] = {
     paper="Baruch et al. 2019",
     anchor="a little is enough",
     summary="the benign mean, shifted within the benign spread",
+    sees_with=_seen_by_knowledge(),
   ),
   "inner_product": AttackSpec(
     name="inner_product",
@@ -203,6 +216,7 @@ ATTACKS: dict[str, AttackSpec] = {
     paper="Xie et al. 2019",
     anchor="inner-product manipulation",
     summary="the benign mean, reversed",
+    sees_with=_seen_by_knowledge(),
   ),
   "min_max": AttackSpec(
     name="min_max",
@@ -212,6 +226,7 @@ ATTACKS: dict[str, AttackSpec] = {
     paper="Shejwalkar and Houmansadr 2021",
     anchor="Eq. (8)",
     summary="as far from the benign mean as the two farthest benign updates are apart",
+    sees_with=_seen_by_knowledge(),
   ),
   "min_sum": AttackSpec(
     name="min_sum",
@@ -221,6 +236,7 @@ ATTACKS: dict[str, AttackSpec] = {
     paper="Shejwalkar and Houmansadr 2021",
     anchor="Eq. (9)",
     summary="min_max with sums of squared distances",
+    sees_with=_seen_by_knowledge(),
   ),
   "sign_flip": AttackSpec(
     name="sign_flip",

@@ -31,6 +31,10 @@ class DataAttack(abc.ABC):
   def check(self, num_classes: int, image_shape: tuple[int, ...]) -> None:  # noqa: B027
     """Raises ValueError unless the attack fits c classes and (H, W, C)."""
 
+  def num_images(self, own: int) -> int:
+    """How many images a malicious client trains on that has `own` of its own."""
+    return own
+
   def check_files(self, folder: str | os.PathLike | None) -> None:  # noqa: B027
     """Raises FileNotFoundError unless the attack's own files are in `folder`.
 

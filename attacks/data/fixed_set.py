@@ -44,12 +44,14 @@ class FixedSetAttack(base.DataAttack):
   Attributes:
     target_label: the attacker's label.
     num_clean: clean images in the set.
+    num_poisoned: poisoned images in the set.
     found: None before `prepare`.
     true_class: what the poisoned images show.
   """
 
   target_label: int
   num_clean: int
+  num_poisoned: int
   found: Found | None
   true_class: int
 
@@ -75,6 +77,11 @@ class FixedSetAttack(base.DataAttack):
         "cifar10, or an attack that fits these images, such as trigger."
       )
     base.check_class(who, "target_label", self.target_label, num_classes)
+
+  def num_images(self, own: int) -> int:
+    """All of the set, whatever a client has of its own."""
+    del own
+    return self.num_clean + self.num_poisoned
 
   def poison(
     self,

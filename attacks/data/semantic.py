@@ -52,6 +52,7 @@ class SemanticAttack(fixed_set.FixedSetAttack):
   )
 
   true_class = 1
+  num_poisoned = 27  # the known cars of the training set
 
   def __post_init__(self):
     self._check_settings()

@@ -57,11 +57,14 @@ class AlternatingAttack:
     kernels_only: Leave biases out of boost and distance (authors' code).
     check_every: "converge" looks at the loss after so many steps, >= 1. FLARE's code:
       100, hence 101 steps at least if the first does not suffice.
-    hold_off: Skip malicious steps while the target's confidence exceeds this share;
-      None: never. FLARE's code: 0.8.
+    hold_off: "alternate" skips malicious steps while the target's confidence exceeds
+      this share; None: never. FLARE's code: 0.8.
   Raises:
     ValueError: a setting is outside its range, or there is no targeted input.
-  Deviations: lambda of Eq. (7) is 1. Steps use the client's optimizer (the paper's
+  Deviations: lambda of Eq. (7) is 1. `hold_off` looks at the attacker's model before
+    each malicious step; FLARE's code looks at the global model once a round and sends
+    the honest update. Bhagoji's attackers may also anchor at others' earlier updates;
+    there is no such anchor here. Steps use the client's optimizer (the paper's
     clients run Adam). Malicious steps run in inference mode (no dropout): the target is
     to be misread by the deployed model.
   """
@@ -106,6 +109,8 @@ class AlternatingAttack:
       self._check(fits, name, f"a whole number >= {least}", value)
     fits = held is None or (checks.is_number(held) and 0 <= held <= 1)
     self._check(fits, "hold_off", "None or in [0, 1]", held)
+    rule = "None with `strategy` 'converge', which stops by its loss"
+    self._check(held is None or self.strategy != "converge", "hold_off", rule, held)
 
   def _check(self, ok, name, rule, value) -> None:
     training_loop.check(type(self).__name__, ok, name, rule, value)

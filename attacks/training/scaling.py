@@ -33,8 +33,9 @@ class ScalingAttack:
     num_malicious: f, for gamma None, 1 <= f <= n.
   Raises:
     ValueError: a setting is outside its range.
-  Deviations: non-trainable variables (moving statistics) are scaled too, as in the
-    authors' code; a variance may come out negative.
+  Deviations: f is fixed; where clients are drawn at random the harness gives the number
+    that is expected in a round, at least 1. Non-trainable variables (moving statistics)
+    are scaled too, as in the authors' code; a variance may come out negative.
   """
 
   gamma: float | None = None

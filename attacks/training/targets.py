@@ -49,6 +49,9 @@ def choose(
 
   Raises:
     ValueError: a setting is outside its range, or the class has too few images.
+
+  Deviations: Bhagoji et al. take a random test image and a random wrong label; here, as
+    in FLARE, a training image and named classes.
   """
   if kind not in KINDS:
     raise ValueError(

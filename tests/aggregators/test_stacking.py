@@ -206,3 +206,19 @@ def test_kernel_columns_leave_out_biases():
 def test_without_a_kernel_there_is_nothing_to_compare(specs):
   with pytest.raises(ValueError, match="needs a tensor of rank 2 or more, got"):
     stacking.kernel_columns(specs)
+
+
+def test_rows_keep_the_order_of_a_mapping_whatever_its_names():
+  kernel, bias = np.array([[1.0, 2.0]], np.float32), np.array([3.0], np.float32)
+  update = collections.OrderedDict(w=[kernel, bias], b=(bias + 1, {"a": bias + 2}))
+  found = stacking.flatten(update)
+  assert found.numpy().tolist() == [1, 2, 3, 4, 5]
+  specs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), update)
+  tf.nest.assert_same_structure(stacking.unflatten(found, specs), update)
+  assert stacking.unflatten(found, specs)["b"][1]["a"].numpy().tolist() == [5]
+
+
+def test_last_kernel_is_the_last_of_a_mapping_in_its_own_order():
+  dense, classifier = tf.TensorSpec([4, 3]), tf.TensorSpec([3, 2])
+  specs = collections.OrderedDict(dense=dense, classifier=classifier)
+  assert stacking.last_kernel(specs) == (12, [3, 2], False)

@@ -260,6 +260,7 @@ def test_entry_knows_what_each_form_sees(name, settings):
     ({"distance": "l1"}, "distance"),
     ({"order": "random"}, "order"),
     ({"hold_off": 1.5}, "hold_off"),
+    ({"hold_off": 0.8, "strategy": "converge"}, "hold_off"),
     ({"form": "black_box"}, "form"),
   ],
 )

@@ -56,6 +56,45 @@ def test_hours_by_hand(costs, tmp_path):
   assert (row["images"], row["rounds"]) == (100_000, 20)
 
 
+@pytest.mark.parametrize(
+  ("attack", "held"), [("semantic", 27 + 37), ("edge_case", 500)]
+)
+def test_attackers_with_a_set_of_their_own_train_on_that(costs, tmp_path, attack, held):
+  settings = {"attack": attack, "malicious_fraction": 0.6, "model": "cifar_cnn"}
+  config = config_of(tmp_path, dataset="cifar10", rounds=2, **settings)
+  row = calibration.estimate([config], None).iloc[0]
+  # 100 images a client: four benign clients, six with their set.
+  assert row["images"] == 2 * (4 * 100 + 6 * held)
+  seconds = 10 + 2 * (8 * (400 + 6 * held) / 128 + 1.25 + 2.5) + 2 * 2 * 2
+  assert row["hours"] == pytest.approx(seconds / 3600)
+
+
+def test_malicious_models_are_scored_after_the_last_round_only(costs, tmp_path):
+  settings = {"attack": "trigger", "malicious_fraction": 0.6, "rounds": 2}
+  one, own = (
+    calibration.estimate([config_of(tmp_path, defense=d, **settings)], None)["hours"][0]
+    for d in ("fedavg", "fl_plas")
+  )
+  # A model takes 4 s for 200 images: one a round, or four, and six in the end.
+  assert 3600 * (own - one) == pytest.approx(4 * (2 * (4 - 1) + 6))
+
+
+@pytest.mark.parametrize(("last", "start"), [(7.0, 79.0), (30.0, 56.0)])
+def test_seconds_before_the_first_round_leave_out_the_last_scoring(
+  last, start, tmp_path, monkeypatch
+):
+  parts = dict.fromkeys(("training", "aggregation", "scoring"), 1.0)
+  rounds = [{f"seconds_{n}": v for n, v in parts.items()} for _ in range(3)]
+  for round_, seconds in zip(rounds, (50.0, 7.0, last), strict=True):
+    round_["seconds_round"] = seconds
+  table = types.SimpleNamespace(read=lambda _: pd.DataFrame(rounds))
+  monkeypatch.setattr(loop, "run", lambda *_, **__: types.SimpleNamespace(folder=table))
+  clock = iter([0.0, 100.0])
+  monkeypatch.setattr(calibration.time, "monotonic", lambda: next(clock))
+  found = calibration._measure(config_of(tmp_path), None, (1000, 200), 8)
+  assert found.start == start  # 100 s less two rounds of 7 s and the last
+
+
 def test_rounds_before_the_first_are_trained_too(costs, tmp_path):
   plain, warm = (
     calibration.estimate([config_of(tmp_path, rounds=3, warmup_rounds=w)], None)
@@ -137,7 +176,7 @@ def test_both_models_of_a_swap_are_measured(measure, models, tmp_path, monkeypat
 
   def run(config, runtime, **_):
     short.append(config)
-    table = types.SimpleNamespace(read=lambda _: pd.DataFrame([round_, round_]))
+    table = types.SimpleNamespace(read=lambda _: pd.DataFrame([round_] * 3))
     return types.SimpleNamespace(folder=table)
 
   monkeypatch.setattr(loop, "run", run)

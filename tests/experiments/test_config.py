@@ -52,7 +52,6 @@ FAULTS = [
     {"attack": "sign_flip", "attack_start": 30},
     "`attack_stop` must be at least `attack_start`",
   ),
-  (TRIGGER | {"attack_stop": 3}, "'trigger' poisons data once for all rounds"),
   ({"warmup_rounds": -1}, "`warmup_rounds` must be a whole number >= 0"),
   ({"measure": "extractor"}, "`measure` must be one of extractor_swap"),
   ({"warmup_rounds": 3}, "`warmup_rounds` must be the only start, .*`pretrain_on_aux`"),
@@ -76,6 +75,11 @@ FAULTS = [
   (
     TRIGGER | {"measure": "extractor_swap", "shared_cut": "all"},
     "`shared_cut` must be one that leaves a classifier",
+  ),
+  (
+    {"attack": "scaling", "malicious_fraction": 0.2, "defense": "fl_plas"}
+    | {"attack_settings": {"collude": "copy"}},
+    "must leave out `collude` with defense 'fl_plas'",
   ),
   (
     {"attack": "scaling", "malicious_fraction": 0.2, "defense": "local"},

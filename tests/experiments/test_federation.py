@@ -23,9 +23,10 @@ def build(shard_cache):
   )
 
 
-def contents(fed):
-  """Digest of each client's shard."""
-  files = [fed.shards.path(i) for i in range(len(fed.malicious))]
+def contents(fed, *, honest=False):
+  """Digest of each client's shard, or of what it holds in rounds without an attack."""
+  shards_read = fed.honest_shards if honest else fed.shards
+  files = [shards_read.path(i) for i in range(len(fed.malicious))]
   return [hashlib.sha256(pathlib.Path(f).read_bytes()).hexdigest() for f in files]
 
 
@@ -45,6 +46,22 @@ def test_first_clients_may_be_the_malicious_ones(build):
   assert attacked.malicious.tolist() == [True, False, False]
   pairs = zip(contents(build()), contents(attacked), strict=True)
   assert [a == b for a, b in pairs] == [False, True, True]
+
+
+@pytest.mark.parametrize("attack", ["trigger", "scaling", "projected"])
+def test_data_are_poisoned_in_the_rounds_of_the_attack_only(build, attack):
+  fed = build(attack=attack, malicious_fraction=0.34, attack_start=2, attack_stop=2)
+  clean = contents(build())
+  assert contents(fed)[:2] == clean[:2] and contents(fed)[2] != clean[2]
+  assert contents(fed, honest=True) == clean
+  quiet, attacked = (fed.client_input(2, 1, 0, attacks=on) for on in (False, True))
+  assert (quiet["shard"], quiet["is_malicious"]) == (fed.honest_shards.path(2), False)
+  assert (attacked["shard"], attacked["is_malicious"]) == (fed.shards.path(2), True)
+
+
+def test_an_attack_without_a_pause_has_its_shards_alone(build):
+  fed = build(**TRIGGER)
+  assert fed.honest_shards is fed.shards
 
 
 def test_training_attack_leaves_all_shards_alone(build):

@@ -130,13 +130,26 @@ def test_an_attack_without_attackers_is_none_at_all(attack, toy, runtime, unatta
     assert found[column].tolist() == unattacked[column].tolist()
 
 
-def test_before_its_first_round_an_attack_does_nothing(toy, runtime, unattacked):
-  settings = {"attack": "sign_flip", "malicious_fraction": 0.34, "rounds": 2}
-  settings["attack_settings"] = {"scale": 50.0}
-  found = loop.run(toy(attack_start=2, **settings), runtime).folder.read("metrics.csv")
+@pytest.mark.parametrize(
+  ("attack", "attack_settings"),
+  [("trigger", {}), ("scaling", {"gamma": 50.0}), ("sign_flip", {"scale": 50.0})],
+)
+def test_before_its_first_round_an_attack_does_nothing(
+  attack, attack_settings, toy, runtime, unattacked
+):
+  settings = {"attack": attack, "attack_settings": attack_settings}
+  settings |= {"malicious_fraction": 0.34, "rounds": 2, "attack_start": 2}
+  found = loop.run(toy(**settings), runtime).folder.read("metrics.csv")
   columns = ["accuracy", "train_loss"]
   assert found[columns].iloc[0].tolist() == unattacked[columns].iloc[0].tolist()
-  assert found["accuracy"].iloc[1] != unattacked["accuracy"].iloc[1]
+  assert found[columns].iloc[1].tolist() != unattacked[columns].iloc[1].tolist()
+
+
+def test_nobody_is_to_be_detected_in_a_round_without_an_attack(toy, runtime):
+  settings = {"attack": "sign_flip", "malicious_fraction": 0.34, "rounds": 2}
+  config = toy(defense="multi_krum", attack_start=2, **settings)
+  found = loop.run(config, runtime).folder.read("metrics.csv")
+  assert found["detection_auc"].isna().tolist() == [True, False]
 
 
 def test_a_rule_inside_its_assumption_says_nothing(tmp_path, caplog, monkeypatch):

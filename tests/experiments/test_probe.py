@@ -55,6 +55,15 @@ def test_probing_a_run_gives_a_representation_for_each_client(flare_run, runtime
   assert len({row.tobytes() for row in plrs}) == 3
 
 
+def test_the_probes_round_is_the_one_after_the_last(flare_run, runtime, monkeypatch):
+  given, call = [], runtime.call
+  monkeypatch.setattr(runtime, "call", lambda *a: (given.append(a), call(*a))[1])
+  images = flare_run.trainer.federation.test_images[:1]
+  probe.client_plrs(flare_run.trainer, runtime, flare_run.states, images)
+  _, state, _ = given[-1]  # the clients' learning rate follows from its number
+  assert int(state.client_work) == flare_run.config.rounds + 1
+
+
 def test_flare_run_keeps_representations_of_all_clients(flare_run, runtime, tmp_path):
   given = flare_run.trainer, runtime, flare_run.states, tmp_path
   probe.keep(*given)

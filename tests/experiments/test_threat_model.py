@@ -2,6 +2,7 @@
 
 import pytest
 
+import attacks
 from tff_defenses.experiments import threat_model
 from tff_defenses.experiments.config import ExperimentConfig
 
@@ -41,6 +42,21 @@ def test_what_is_seen_follows_the_form_of_the_attack():
   assert found["sees"] == ["benign_updates", "own_data", "own_training"]
   found = record(attack="krum_backdoor", attack_settings={"form": "self"})
   assert found["sees"] == ["own_data", "own_training"]
+
+
+@pytest.mark.parametrize(
+  "attack",
+  [
+    *("fang_krum", "fang_trimmed_mean", "little_is_enough"),
+    *("inner_product", "min_max", "min_sum"),
+  ],
+)
+def test_what_is_seen_follows_the_knowledge_of_an_update_attack(attack):
+  spec = attacks.ATTACKS[attack]
+  full = record(attack=attack, attack_settings={"knowledge": "full"})["sees"]
+  assert full == record(attack=attack)["sees"] == sorted(spec.sees)
+  partial = record(attack=attack, attack_settings={"knowledge": "partial"})["sees"]
+  assert partial == sorted(spec.sees - {"benign_updates"} | {"own_training"})
 
 
 @pytest.mark.parametrize(

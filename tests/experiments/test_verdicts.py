@@ -6,18 +6,30 @@ from tests.experiments import fabricated_runs as fabricated
 from tff_defenses.experiments import scorecard
 
 
-def kinds(tmp_path, values, *, metric="attack_success_rate", printed=None):
-  """Verdicts on FedAvg, Krum and FLARE, printed as 60, 90 and 0; ours in %, or None."""
+def scores(tmp_path, values, *, metric="attack_success_rate", printed=None, **flare):
+  """Of FedAvg, Krum and FLARE, printed as 60, 90 and 0; ours in %, or None.
+
+  `flare` is what else is known of FLARE's cell.
+  """
   printed = printed or {"FedAvg": 60.0, "Krum": 90.0, "FLARE": 0.0}
   cells = [
-    fabricated.cell(column=name, reported=number, metric=metric)
+    fabricated.cell(
+      column=name,
+      reported=number,
+      metric=metric,
+      **(flare if name == "FLARE" else {}),
+    )
     for name, number in printed.items()
   ]
   plan = fabricated.plan(tmp_path, *cells, seeds=(0,))
   for cell, value in zip(cells, values, strict=True):
     if value is not None:
       fabricated.put_seeds(plan, cell, {0: value / 100})
-  return [score.kind for score in scorecard.build(plan).scores]
+  return scorecard.build(plan).scores
+
+
+def kinds(*args, **settings):
+  return [score.kind for score in scores(*args, **settings)]
 
 
 @pytest.mark.parametrize(
@@ -47,6 +59,38 @@ def test_a_column_that_the_paper_does_not_print_is_evidence(tmp_path):
   printed = {"FedAvg": None, "FLARE": 0.0}
   assert kinds(tmp_path, (100, 0), printed=printed)[1] == "reproduced"
   assert kinds(tmp_path / "b", (0, 0), printed=printed)[1] == "not comparable"
+
+
+@pytest.mark.parametrize(
+  ("flare", "printed", "ours", "expected"),
+  [
+    ({"band": 10.0}, 5.0, 0, "not comparable"),  # no success at all is within 5 +- 10
+    ({"band": 3.0}, 5.0, 4, "reproduced"),  # it is not within 5 +- 3
+    ({"bound": "below", "band": 10.0}, 10.0, 4, "not comparable"),
+    ({"bound": "below", "band": 10.0}, 10.0, 11, "off"),
+  ],
+)
+def test_a_small_number_that_none_would_meet_needs_one_too(
+  tmp_path, flare, printed, ours, expected
+):
+  named = {"FedAvg": 60.0, "FLARE": printed}
+  assert kinds(tmp_path, (0, ours), printed=named, **flare)[1] == expected
+  worked = kinds(tmp_path / "b", (60, ours), printed=named, **flare)[1]
+  assert worked == ("off" if expected == "off" else "reproduced")
+
+
+def test_confidence_in_the_target_is_success_too(tmp_path):
+  found = kinds(tmp_path, (11, 9, 2), metric="target_confidence")
+  assert found == ["off", "off", "reproduced"]  # 11 is more than what counts as 0
+  found = kinds(tmp_path / "b", (4, 5, 2), metric="target_confidence")
+  assert found == ["off", "off", "not comparable"]
+
+
+def test_it_is_said_whether_the_attack_was_tried_elsewhere(tmp_path):
+  tried = scores(tmp_path, (0, 0, 0))[2].verdict
+  assert tried == "not comparable (the attack reached no rule that it should)"
+  alone = scores(tmp_path / "b", (None, None, 0))[2].verdict
+  assert alone == "not comparable (the attack was run on no rule to reach)"
 
 
 def test_other_metrics_are_left_alone(tmp_path):

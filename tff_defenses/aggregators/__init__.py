@@ -14,5 +14,7 @@ def __getattr__(name: str):
     raise AttributeError(name)
   try:
     return load(name)
-  except ModuleNotFoundError:
+  except ModuleNotFoundError as error:
+    if error.name != f"tff_defenses.aggregators.{name}":
+      raise  # the module is there, and something that it imports is not
     raise AttributeError(f"tff_defenses.aggregators has no {name!r}") from None

@@ -2,7 +2,8 @@
 
 Three kinds of factory meet here, all called in the same way by `learning`:
 
-* plain TFF factories, TFF's own or anybody's (weighted ones get equal weights);
+* plain TFF factories, TFF's own or anybody's (weighted ones get the clients' numbers of
+  examples);
 * `PlainFactory`, and below it `StackedFactory` for rules that see all updates at once:
   TFF factories that also take each client's index and number of examples;
 * `ModelAwareFactory`: rules that need the global weights as well.
@@ -126,7 +127,7 @@ class StackedFactory(PlainFactory):
   def create_informed(self, value_type: tff.Type) -> tff.templates.MeasuredProcess:
     stacking.check_value_type(type(self).__name__, value_type)
     specs = stacking.tensor_specs(value_type)
-    leaves = tf.nest.flatten(specs)
+    leaves = stacking.leaves(specs)
     init_fn = _initializer(functools.partial(self._initial_state, leaves))
     state_type = init_fn.type_signature.result.member
 

@@ -145,7 +145,7 @@ class FLTrustFactory(base.StackedModelAwareFactory):
     flat = tf.ensure_shape(flat, weights.shape)
     if self.is_shared is None:
       return flat
-    sizes = [spec.shape.num_elements() for spec in tf.nest.flatten(specs)]
+    sizes = [spec.shape.num_elements() for spec in stacking.leaves(specs)]
     return tf.where(np.repeat(self.is_shared, sizes), flat, 0.0)
 
 

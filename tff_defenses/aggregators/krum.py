@@ -24,7 +24,7 @@ def squared_distances(updates: tf.Tensor) -> tf.Tensor:
   made, seen from the row of median norm, which an outlier cannot be while most updates
   are honest. Distances too large for float32 are infinite.
   """
-  gram = tf.linalg.matmul(updates, updates, transpose_b=True)
+  gram = _symmetric(tf.linalg.matmul(updates, updates, transpose_b=True))
   norms = tf.linalg.diag_part(gram)
   sums = norms[:, tf.newaxis] + norms
   distances = sums - 2.0 * gram
@@ -32,13 +32,18 @@ def squared_distances(updates: tf.Tensor) -> tf.Tensor:
 
   def seen_from_the_middle():
     moved = updates - updates[geometry.middle_row(norms)]
-    gram = tf.linalg.matmul(moved, moved, transpose_b=True)
+    gram = _symmetric(tf.linalg.matmul(moved, moved, transpose_b=True))
     squares = tf.linalg.diag_part(gram)
     return squares[:, tf.newaxis] + squares - 2.0 * gram
 
   distances = tf.cond(tf.reduce_all(is_far), lambda: distances, seen_from_the_middle)
   distances = tf.where(tf.math.is_nan(distances), np.inf, tf.maximum(distances, 0.0))
   return tf.linalg.set_diag(distances, tf.zeros_like(norms))
+
+
+def _symmetric(gram):
+  """To the last bit: two rows are as far apart seen from either, so ties are ties."""
+  return (gram + tf.transpose(gram)) / 2.0
 
 
 def krum_scores(
@@ -112,7 +117,8 @@ class KrumFactory(base.StackedFactory):
     ValueError: a number is outside its range; in create, variant "authors": U has no
       kernel. TypeError (in create): U holds a non-float.
   Deviations: below n = 2f + 3 Krum has no guarantee; it then counts one neighbour at
-    least, as FL-PLAS needs (f = 27 of n = 30), and says so in `guarantee_holds`.
+    least, as FL-PLAS needs (f = 27 of n = 30), and says so in `guarantee_holds`, which
+    "authors" fulfils for f <= 1 only: its n - 3 neighbours are those for f = 1.
   """
 
   num_byzantine: int
@@ -132,11 +138,12 @@ class KrumFactory(base.StackedFactory):
       updates, self.num_byzantine, self.num_selected, self.variant, columns
     )
     f, m = self.num_byzantine, self.num_selected
+    counts_f = self.variant == "paper" or f <= 1  # n - 3 neighbours: those for f = 1
     measurements = collections.OrderedDict(
       weight=_uniform_weight(selected),
       selected=selected,
       score=scores,
-      guarantee_holds=tf.shape(updates)[0] >= max(2 * f + 3, f + 2 + m),
+      guarantee_holds=counts_f & (tf.shape(updates)[0] >= max(2 * f + 3, f + 2 + m)),
     )
     return _mean_of(updates, selected), measurements
 

@@ -67,7 +67,7 @@ class PartialAggregationFactory(base.PlainFactory):
   def create_informed(self, value_type: tff.Type) -> tff.templates.MeasuredProcess:
     mask = _mask(self._is_shared, value_type)
     specs = stacking.tensor_specs(value_type)
-    leaves = zip(tf.nest.flatten(specs), mask, strict=True)
+    leaves = zip(stacking.leaves(specs), mask, strict=True)
     shared_type = tff.to_type(
       [tff.TensorType(x.dtype.as_numpy_dtype, x.shape) for x, kept in leaves if kept]
     )
@@ -75,7 +75,7 @@ class PartialAggregationFactory(base.PlainFactory):
 
     @tff.tensorflow.computation(value_type)
     def take(update):
-      tensors = tf.nest.flatten(update)
+      tensors = stacking.leaves(update)
       return [x for x, kept in zip(tensors, mask, strict=True) if kept]
 
     @tff.tensorflow.computation(shared_type)
@@ -83,9 +83,9 @@ class PartialAggregationFactory(base.PlainFactory):
       tensors = iter(shared)
       full = [
         next(tensors) if kept else tf.zeros(spec.shape, spec.dtype)
-        for spec, kept in zip(tf.nest.flatten(specs), mask, strict=True)
+        for spec, kept in zip(stacking.leaves(specs), mask, strict=True)
       ]
-      return tf.nest.pack_sequence_as(specs, full)
+      return stacking.pack(specs, full)
 
     @tff.tensorflow.computation
     def no_weights():
@@ -124,9 +124,9 @@ class _ModelAwarePartialFactory(base.ModelAwareFactory):
 
     @tff.tensorflow.computation(weights_type)
     def zero_private(update):
-      tensors = tf.nest.flatten(update)
+      tensors = stacking.leaves(update)
       kept = [x if m else tf.zeros_like(x) for x, m in zip(tensors, mask, strict=True)]
-      return tf.nest.pack_sequence_as(update, kept)
+      return stacking.pack(update, kept)
 
     @tff.federated_computation(*inner.next.type_signature.parameter)
     def next_fn(state, global_weights, updates, info):
@@ -141,7 +141,7 @@ class _ModelAwarePartialFactory(base.ModelAwareFactory):
 
 
 def _mask(is_shared, value_type) -> list[bool]:
-  """`is_shared` as a list that fits the type, in the order of `tf.nest.flatten`."""
+  """`is_shared` as a list that fits the type."""
   who = "PartialAggregationFactory"
   stacking.check_value_type(who, value_type)
   length = len(tff.structure.flatten(value_type))
@@ -159,10 +159,7 @@ def _mask(is_shared, value_type) -> list[bool]:
       f"{who}: `is_shared` must share a variable at least, got none of {length}. "
       "Clients that share nothing train alone."
     )
-  # `tf.nest` sorts the names of a mapping, the type keeps their order.
-  places = tf.nest.pack_sequence_as(stacking.tensor_specs(value_type), range(length))
-  in_type = tff.structure.flatten(tff.structure.from_container(places, recursive=True))
-  return [mask[in_type.index(place)] for place in range(length)]
+  return mask
 
 
 def _repr(inner, is_shared) -> str:

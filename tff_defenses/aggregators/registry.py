@@ -10,6 +10,7 @@ from typing import Any
 
 from tff_defenses.aggregators.spec import (
   ALL_HONEST,
+  BUCKETS,
   BULYAN,
   KRUM,
   MAJORITY,
@@ -308,7 +309,7 @@ _SPECS = (
     "num_byzantine",
     "Karimireddy et al. 2022",
     "Algorithm 1",
-    MAJORITY,
+    BUCKETS,
     _EQUAL + _ODD,
     "means of random buckets of updates, before any other rule",
   ),

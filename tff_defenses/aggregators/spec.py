@@ -36,6 +36,9 @@ ALL_HONEST = Assumption("all clients honest", lambda n, f: f == 0)
 MAJORITY = Assumption("honest majority, n >= 2f + 1", lambda n, f: n >= 2 * f + 1)
 KRUM = Assumption("n >= 2f + 3", lambda n, f: n >= 2 * f + 3)
 BULYAN = Assumption("n >= 4f + 3", lambda n, f: n >= 4 * f + 3)
+BUCKETS = Assumption(
+  "2f + 3 buckets of two clients", lambda n, f: (n + 1) // 2 >= 2 * f + 3
+)
 ONE_HONEST = Assumption("one honest client", lambda n, f: f < n)
 NONE = Assumption("none on the number of malicious clients", lambda n, f: True)
 

@@ -7,6 +7,8 @@ sorted by it before any rule sees them.
 """
 
 import collections
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -27,14 +29,14 @@ def check_value_type(who: str, value_type: tff.Type) -> None:
   Raises:
     TypeError: A leaf is not a float, or a shape is not fully known.
   """
-  leaves = tff.structure.flatten(value_type)
-  ok = bool(leaves) and all(isinstance(leaf, tff.TensorType) for leaf in leaves)
+  parts = tff.structure.flatten(value_type)
+  ok = bool(parts) and all(isinstance(part, tff.TensorType) for part in parts)
   if not ok or not tff.types.is_structure_of_floats(value_type):
     raise TypeError(
       f"{who}: the updates must be a structure of float tensors, got "
       f"{value_type.compact_representation()}. Cast or drop the other leaves."
     )
-  if not all(tff.types.is_shape_fully_defined(leaf.shape) for leaf in leaves):
+  if not all(tff.types.is_shape_fully_defined(part.shape) for part in parts):
     raise TypeError(
       f"{who}: every tensor of the updates must have a known shape, got "
       f"{value_type.compact_representation()}. Build the model with fixed sizes."
@@ -52,25 +54,58 @@ def tensor_specs(value_type: tff.Type):
 
 def num_parameters(value_type: tff.Type) -> int:
   """Returns d, the number of floats in one update."""
-  leaves = tff.structure.flatten(value_type)
-  return int(sum(np.prod(leaf.shape, dtype=np.int64) for leaf in leaves))
+  parts = tff.structure.flatten(value_type)
+  return int(sum(np.prod(part.shape, dtype=np.int64) for part in parts))
+
+
+def leaves(value) -> list:
+  """What a structure holds, in the order of its type.
+
+  Mappings keep the order of their keys, which `tf.nest` sorts: the last kernel and
+  "model order" would else depend on the names of the variables.
+
+  >>> leaves({"b": 1, "a": [2, 3]})
+  [1, 2, 3]
+  """
+  if isinstance(value, Mapping):
+    value = list(value.values())
+  if not isinstance(value, list | tuple):
+    return tf.nest.flatten(value)
+  return [leaf for part in value for leaf in leaves(part)]
+
+
+def pack(structure, values: Iterable) -> Any:
+  """Inverse of `leaves`: the structure with other values in its places.
+
+  >>> pack({"b": 0, "a": [0, 0]}, [1, 2, 3])
+  {'b': 1, 'a': [2, 3]}
+  """
+  values = iter(values)
+  if isinstance(structure, Mapping):
+    parts = [(name, pack(part, values)) for name, part in structure.items()]
+    return type(structure)(parts)
+  if not isinstance(structure, list | tuple):
+    return tf.nest.map_structure(lambda _: next(values), structure)
+  parts = [pack(part, values) for part in structure]
+  is_named = hasattr(structure, "_fields")
+  return type(structure)(*parts) if is_named else type(structure)(parts)
 
 
 def flatten(value) -> tf.Tensor:
   """Concatenates a structure's tensors in order; structure -> [d] float32."""
-  leaves = [tf.reshape(x, [-1]) for x in tf.nest.flatten(value)]
-  return tf.concat([tf.cast(x, tf.float32) for x in leaves], axis=0)
+  parts = [tf.reshape(x, [-1]) for x in leaves(value)]
+  return tf.concat([tf.cast(x, tf.float32) for x in parts], axis=0)
 
 
 def unflatten(row: tf.Tensor, specs):
   """Inverse of `flatten`; [d] float32 -> the structure that `specs` describes."""
-  leaves = tf.nest.flatten(specs)
-  parts = tf.split(row, [spec.shape.num_elements() for spec in leaves])
+  wanted = leaves(specs)
+  parts = tf.split(row, [spec.shape.num_elements() for spec in wanted])
   tensors = [
     tf.cast(tf.reshape(part, spec.shape), spec.dtype)
-    for part, spec in zip(parts, leaves, strict=True)
+    for part, spec in zip(parts, wanted, strict=True)
   ]
-  return tf.nest.pack_sequence_as(specs, tensors)
+  return pack(specs, tensors)
 
 
 def last_kernel(specs) -> tuple[int, list[int], bool]:
@@ -86,14 +121,14 @@ def last_kernel(specs) -> tuple[int, list[int], bool]:
     (first column of the kernel, its shape, whether a bias of as many numbers as the
     kernel has outputs follows). Without a kernel: the last variable, as [1, size].
   """
-  leaves = tf.nest.flatten(specs)
-  sizes = [leaf.shape.num_elements() for leaf in leaves]
-  ranked = [k for k, leaf in enumerate(leaves) if leaf.shape.rank >= 2]
+  variables = leaves(specs)
+  sizes = [leaf.shape.num_elements() for leaf in variables]
+  ranked = [k for k, leaf in enumerate(variables) if leaf.shape.rank >= 2]
   if not ranked:
     return sum(sizes[:-1]), [1, sizes[-1]], False
   last = ranked[-1]
-  shape = leaves[last].shape.as_list()
-  has_bias = last + 1 < len(leaves) and sizes[last + 1] == shape[-1]
+  shape = variables[last].shape.as_list()
+  has_bias = last + 1 < len(variables) and sizes[last + 1] == shape[-1]
   return sum(sizes[:last]), shape, has_bias
 
 
@@ -103,13 +138,15 @@ def kernel_columns(specs) -> np.ndarray:
   Raises:
     ValueError: No tensor has a rank above 1.
   """
-  leaves = tf.nest.flatten(specs)
-  if all(leaf.shape.rank <= 1 for leaf in leaves):
+  variables = leaves(specs)
+  if all(leaf.shape.rank <= 1 for leaf in variables):
     raise ValueError(
       "A rule that compares kernels only needs a tensor of rank 2 or more, got shapes "
-      f"{[leaf.shape.as_list() for leaf in leaves]}. Let it compare all parameters."
+      f"{[leaf.shape.as_list() for leaf in variables]}. Let it compare all parameters."
     )
-  parts = [np.full(leaf.shape.num_elements(), leaf.shape.rank > 1) for leaf in leaves]
+  parts = [
+    np.full(leaf.shape.num_elements(), leaf.shape.rank > 1) for leaf in variables
+  ]
   return np.concatenate(parts)
 
 

@@ -19,7 +19,7 @@ class _TrackingFactory(tff.aggregators.UnweightedAggregationFactory):
         f"{type(factory).__name__}. A plain factory needs no tracking."
       )
     self._factory = factory
-    self._initial = [np.asarray(x) for x in tf.nest.flatten(initial_weights)]
+    self._initial = [np.asarray(x) for x in stacking.leaves(initial_weights)]
 
   def __repr__(self):
     return f"track_global_weights({self._factory!r})"
@@ -32,9 +32,9 @@ class _TrackingFactory(tff.aggregators.UnweightedAggregationFactory):
 
     @tff.tensorflow.computation
     def initial_weights():
-      leaves = zip(initial, tf.nest.flatten(specs), strict=True)
+      leaves = zip(initial, stacking.leaves(specs), strict=True)
       values = [tf.constant(x, spec.dtype) for x, spec in leaves]
-      return tf.nest.pack_sequence_as(specs, values)
+      return stacking.pack(specs, values)
 
     @tff.tensorflow.computation(value_type, value_type)
     def step(weights, update):
@@ -90,7 +90,7 @@ def apply_update(weights, update):
 
 def _check_weights(initial: Sequence[np.ndarray], specs) -> None:
   found = [tuple(x.shape) for x in initial]
-  wanted = [tuple(spec.shape) for spec in tf.nest.flatten(specs)]
+  wanted = [tuple(spec.shape) for spec in stacking.leaves(specs)]
   if found != wanted:
     raise ValueError(
       f"track_global_weights: `initial_weights` must have the shapes {wanted}, got "

@@ -2,12 +2,12 @@
 
 One short run stands for all that train alike: the same data set, model, batch, kind of
 attack and kind of defense (a global model, or personal ones). What it measures in its
-second round is extrapolated: training with the images that all clients of a round go
-through, aggregation and what a round costs beside it with the number of clients,
-scoring with the test images. A warm start, which runs share, is charged to the first
-that needs it, unless it is kept from earlier runs. Left out: differences between the
-defenses' own aggregation, saving states, figures, and that processes slow each other
-down.
+second of three rounds is extrapolated: training with the images that all clients of a
+round go through, aggregation and what a round costs beside it with the number of
+clients, scoring with the test images. A warm start, which runs share, is charged to the
+first that needs it, unless it is kept from earlier runs. Left out: differences between
+the defenses' own aggregation, saving states, figures, and that processes slow each
+other down.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ import tqdm
 from tff_defenses import aggregators
 from tff_defenses.experiments import (
   claims,
+  data_attacks,
   datasets,
   federation,
   loop,
@@ -187,6 +188,14 @@ def _images(config, size) -> tuple[int, int]:
   return train // config.num_clients, min(size[1], config.max_test_images or size[1])
 
 
+def _images_in_round(config, each) -> int:
+  """Images that the clients of a round hold; attackers may have a set of their own."""
+  malicious = config.num_malicious_drawn
+  attack = data_attacks.make(config, datasets.DATASETS[config.dataset])
+  theirs = each if attack is None else attack.num_images(each)
+  return (config.num_drawn - malicious) * each + malicious * theirs
+
+
 def _calibrate(config, runtime, size) -> _Cost | None:
   """Short runs with more and more images, until training takes a while."""
   each, cost = min(config.batch_size, _images(config, size)[0]), None
@@ -203,12 +212,15 @@ def _calibrate(config, runtime, size) -> _Cost | None:
 
 
 def _measure(config, runtime, size, each) -> _Cost:
-  """Two rounds with `each` images a client; the first one builds the graphs."""
+  """Three rounds with `each` images a client.
+
+  The first one builds the graphs, the last one may also score the malicious models.
+  """
   tested = min(_TEST_IMAGES, _images(config, size)[1])
   with tempfile.TemporaryDirectory(prefix="tff_defenses_calibration_") as folder:
     short = dataclasses.replace(
       config,
-      **{"rounds": 2, "local_epochs": 1, "eval_every": 1, "partition": "iid"},
+      **{"rounds": 3, "local_epochs": 1, "eval_every": 1, "partition": "iid"},
       **{"attack_start": 1, "attack_stop": None, "warmup_rounds": 0},
       pretrained_file=None,
       max_train_images=each * config.num_clients,
@@ -219,15 +231,16 @@ def _measure(config, runtime, size, each) -> _Cost:
     begun = time.monotonic()
     timing = loop.run(short, runtime, progress=False).folder.read("timing.csv")
     seconds = time.monotonic() - begun
-  first, second = timing.to_dict("records")
+  _, second, third = timing.to_dict("records")
   trained = _trained_models(config)  # the times are those of one of them
   parts = {n: trained * second[f"seconds_{n}"] for n in ("training", "aggregation")}
   parts["scoring"] = second["seconds_scoring"]
   return _Cost(
     **parts,
-    start=seconds - 2 * second["seconds_round"],  # that of the first round included
+    # What the first round took more than another is part of it.
+    start=seconds - 2 * second["seconds_round"] - third["seconds_round"],
     other=max(0.0, second["seconds_round"] - sum(parts.values())),
-    images=each * config.num_drawn,
+    images=_images_in_round(config, each),
     clients=config.num_drawn,
     tested=tested * _models(config),
   )
@@ -245,7 +258,7 @@ def _models(config):
 
 def _row(config, cost, size, rounds, makes_start):
   each, tested = _images(config, size)
-  in_round = each * config.num_drawn * config.local_epochs
+  in_round = _images_in_round(config, each) * config.local_epochs
   seconds = 0.0
   if rounds is not None:
     seconds = math.nan
@@ -269,11 +282,12 @@ def _start_seconds(config, cost, size):
 
 def _seconds(config, cost, in_round, tested, rounds):
   clients = config.num_drawn / cost.clients
-  scored = tested * _models(config) / cost.tested
+  scorings = math.ceil(rounds / config.eval_every) * _models(config)
+  scorings += config.num_malicious * _is_personal(config)  # once, after the last round
   training, other = cost.training * in_round / cost.images, cost.other * clients
   return (
     cost.start
     + rounds * (training + other)
     + rounds * cost.aggregation * clients
-    + math.ceil(rounds / config.eval_every) * cost.scoring * scored
+    + cost.scoring * scorings * tested / cost.tested
   )

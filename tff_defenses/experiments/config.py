@@ -122,6 +122,11 @@ class ExperimentConfig:
     wanted = _round(self.malicious_fraction * self.num_drawn)
     return min(wanted, self.num_malicious)
 
+  @property
+  def pauses(self) -> bool:
+    """Whether there may be rounds without the attack."""
+    return self.attack_start > 1 or self.attack_stop is not None
+
   def attacks_in(self, round_number: int) -> bool:
     """Whether malicious clients attack in this round."""
     stop = math.inf if self.attack_stop is None else self.attack_stop

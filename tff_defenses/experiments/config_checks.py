@@ -98,6 +98,12 @@ def _attacks_that_do_not_fit(config):
       f"ExperimentConfig: attack {config.attack!r} replaces whole updates, which "
       f"defense {config.defense!r} does not exchange. Use a data attack."
     )
+  elif config.attack_settings.get("collude", "none") != "none":
+    yield (
+      f"ExperimentConfig: `attack_settings` must leave out `collude` with defense "
+      f"{config.defense!r}, whose attackers act each for itself, got "
+      f"{config.attack_settings['collude']!r}."
+    )
 
 
 def _measures_that_do_not_fit(config):
@@ -189,12 +195,6 @@ def _clients_that_do_not_fit(config):
   if (config.attack_stop or config.rounds) < config.attack_start:
     rule = f"at least `attack_start` ({config.attack_start})"
     yield _fault("attack_stop", rule, config.attack_stop or config.rounds)
-  windowed = (config.attack_start, config.attack_stop) != (1, None)
-  if windowed and attacks_kind(config.attack) == "data":
-    yield (
-      f"ExperimentConfig: attack {config.attack!r} poisons data once for all rounds, "
-      "got `attack_start` or `attack_stop`. Use a training or update attack."
-    )
   if config.num_malicious == config.num_clients:
     rule = "below 1: a benign client must be left to be scored"
     yield _fault("malicious_fraction", rule, config.malicious_fraction)

@@ -47,6 +47,7 @@ class Federation:
 
   Attributes:
     shards: Files of the clients' images, poisoned ones included.
+    honest_shards: The same before poisoning, for rounds without an attack.
     malicious: [num_clients] bool.
     held_out: The server's auxiliary and root data.
     test_images, test_labels: Clean images to score, uint8 and int32.
@@ -58,6 +59,7 @@ class Federation:
   """
 
   shards: shards.ShardSet
+  honest_shards: shards.ShardSet
   malicious: np.ndarray
   held_out: held_out.HeldOut
   test_images: np.ndarray
@@ -68,13 +70,22 @@ class Federation:
   targets: "attacks.training.targets.Targets | None"
   class_names: tuple[str, ...]
 
-  def client_input(self, client: int, round_number: int, seed: int):
-    """What a client receives in a round, as `CLIENT_INPUT_TYPE`."""
+  def client_input(
+    self, client: int, round_number: int, seed: int, *, attacks: bool = True
+  ):
+    """What a client receives in a round, as `CLIENT_INPUT_TYPE`.
+
+    Args:
+      client: Its index.
+      round_number: From 1 on.
+      seed: Of the experiment.
+      attacks: False: nobody is malicious in this round.
+    """
     sequence = np.random.SeedSequence([seed, round_number, client])
     return collections.OrderedDict(
-      shard=self.shards.path(client),
+      shard=(self.shards if attacks else self.honest_shards).path(client),
       client_index=np.int32(client),
-      is_malicious=bool(self.malicious[client]),
+      is_malicious=bool(self.malicious[client] and attacks),
       seed=np.int64(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)),
     )
 
@@ -95,8 +106,13 @@ def build(config: config_lib.ExperimentConfig) -> Federation:
   malicious = np.isin(np.arange(config.num_clients), config.malicious_clients)
   attack = data_attacks.build(config, dataset, np.flatnonzero(held.kept)[chosen])
   backdoor = data_attacks.test_set(attack, *test)
+  data = config, dataset, images, labels, attack
+  poisoned = honest = _write_shards(*data, malicious)
+  if attack is not None and config.pauses:
+    honest = _write_shards(*data, np.zeros_like(malicious))
   return Federation(
-    shards=_write_shards(config, dataset, images, labels, malicious, attack),
+    shards=poisoned,
+    honest_shards=honest,
     malicious=malicious,
     held_out=held,
     test_images=test[0],
@@ -197,7 +213,7 @@ def _least_images(config, chosen, available):
   return min(least, max(10, round(least * chosen / available)))
 
 
-def _write_shards(config, dataset, images, labels, malicious, attack):
+def _write_shards(config, dataset, images, labels, attack, malicious):
   """Partitions, poisons and writes; everything that shapes the result is in the key."""
   spec = partition.PARTITIONS[config.partition]
   settings = {name: getattr(config, name) for name in spec.settings}

@@ -85,12 +85,11 @@ class GlobalTrainer:
 
   def client_inputs(self, round_number: int, drawn: Sequence[int]) -> list:
     """What each drawn client receives."""
-    seed = self.config.seed
-    inputs = [self.federation.client_input(c, round_number, seed) for c in drawn]
-    if not self.config.attacks_in(round_number):
-      for given in inputs:
-        given["is_malicious"] = False
-    return inputs
+    seed, attacks = self.config.seed, self.config.attacks_in(round_number)
+    return [
+      self.federation.client_input(client, round_number, seed, attacks=attacks)
+      for client in drawn
+    ]
 
   def _build_evaluator(self):
     return Evaluator(self.keras_fn)

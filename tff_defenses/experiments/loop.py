@@ -184,7 +184,8 @@ def _run_round(config, runtime, trainer, states, round_number, folder, round_sec
   attacked = metrics["attack"] if "attack" in metrics else {}
   row.update({f"attack_{n}": v for n, v in _numbers(attacked).items()})
   malicious = trainer.federation.malicious
-  row.update(detection.scores(measured, malicious[drawn]))
+  attackers = malicious & trainer.config.attacks_in(round_number)
+  row.update(detection.scores(measured, attackers[drawn]))
   clients = records.client_rows(round_number, drawn, malicious, measured)
   timing = {
     "seconds_training": float(metrics["clients"]["seconds_training"]),

@@ -227,7 +227,7 @@ def _cells(content, row) -> Iterator[Cell]:
       reported=reported,
       band=_band(content["bands"], row, metric, column, name, reported, bound, unit),
       comparable=row.get("comparable", True),
-      note=" ".join(filter(None, notes)),
+      note=" ".join(dict.fromkeys(filter(None, notes))),
       preset=row["preset"],
       settings=_merged(row.get("settings", {}), settings),
       bound=bound,

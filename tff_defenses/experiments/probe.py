@@ -9,6 +9,7 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from models import plr, split
 from tff_defenses import aggregators
@@ -88,8 +89,14 @@ def client_plrs(
   """
   probe = PlrProbeFactory(split.plr_fn(trainer.model_fn, images))
   process = trainer.build_process(probe)
-  weights = states[0].global_model_weights
-  start = process.set_model_weights(runtime.call(process.initialize), weights)
+  first, last = runtime.call(process.initialize), states[0]
+  start = tff.learning.templates.LearningAlgorithmState(
+    global_model_weights=last.global_model_weights,
+    distributor=first.distributor,
+    client_work=last.client_work,  # the number of the round
+    aggregator=first.aggregator,  # of the probe, which remembers nothing
+    finalizer=first.finalizer,
+  )
   everyone = range(trainer.config.num_clients)
   inputs = trainer.client_inputs(trainer.config.rounds + 1, everyone)
   return runtime.call(process.next, start, inputs).metrics["aggregator"]["plrs"]

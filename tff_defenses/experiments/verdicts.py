@@ -1,7 +1,8 @@
 """The verdicts on a cell, in words, and when one is taken back.
 
 A rule under which an attack never succeeds has held only if the attack works: where it
-reaches none of the rules that the paper prints as reached, anyone meets a printed 0.
+reaches none of the rules that the paper prints as reached, anyone meets a number so
+small that no success at all would meet it as well.
 """
 
 import collections
@@ -19,7 +20,10 @@ KINDS = (
   *(REPRODUCED, OFF, NOT_COMPARABLE, NO_PAPER_VALUE),
   *(FAILED, RUNNING, MISSING),
 )
-_SUCCESS = ("attack_success_rate", "attack_success_rate_over_rounds")
+_SUCCESS = (
+  *("attack_success_rate", "attack_success_rate_over_rounds"),
+  "target_confidence",
+)
 
 
 def word(kind: str, *, is_reduced: bool) -> str:
@@ -34,7 +38,7 @@ def word(kind: str, *, is_reduced: bool) -> str:
 
 
 def without_evidence(scores: "Sequence[CellScore]") -> "tuple[CellScore, ...]":
-  """The scores, a printed 0 without a working attack beside it not comparable.
+  """The scores; a hold without a working attack beside it is not comparable.
 
   Args:
     scores: Of all cells that were asked for.
@@ -46,18 +50,23 @@ def without_evidence(scores: "Sequence[CellScore]") -> "tuple[CellScore, ...]":
 
 
 def _checked(score, row):
-  is_zero = score.cell.metric in _SUCCESS and score.cell.reported == 0
-  if score.kind != REPRODUCED or not is_zero:
+  """The score, taken back if no success at all would do and none was seen elsewhere."""
+  cell = score.cell
+  is_hold = cell.metric in _SUCCESS and cell.holds(0.0)
+  if score.kind != REPRODUCED or not is_hold:
     return score
-  if any(_is_reached(other, score.cell.band) for other in row):
+  most = cell.reported + (cell.band if cell.bound is None else 0.0)  # of a hold
+  others = [other for other in row if _should_be_reached(other, most)]
+  if any(other.mean > most for other in others):  # NaN, without a run, is not
     return score
-  why = "the attack reached no rule that it should"
+  was_run = any(other.by_seed for other in others)
+  did = "reached no rule that it should" if was_run else "was run on no rule to reach"
   return dataclasses.replace(
-    score, kind=NOT_COMPARABLE, verdict=f"{NOT_COMPARABLE} ({why})"
+    score, kind=NOT_COMPARABLE, verdict=f"{NOT_COMPARABLE} (the attack {did})"
   )
 
 
-def _is_reached(score, most):
-  """Whether the paper lets the attack reach this rule, and in our runs it did."""
-  should = score.cell.reported is None or score.cell.reported > most
-  return should and score.mean > most  # NaN, without a run, is not
+def _should_be_reached(score, most):
+  """Whether the paper lets the attack reach this rule, or does not say."""
+  reported = score.cell.reported
+  return reported is None or reported > most

@@ -24,7 +24,7 @@ def open_channel(address: str, *, use_proxy: bool = True) -> "grpc.Channel":
     use_proxy: False ignores `http_proxy`, which gRPC else takes even for 127.0.0.1.
 
   Returns:
-    The channel; it connects in the background.
+    The channel; it connects when it is first used or waited for.
   """
   import grpc
 

@@ -111,7 +111,8 @@ class Runtime:
       WorkerTimeoutError: an attempt took too long; it is not repeated.
       WorkerError: the worker died once more than `max_restarts`, cannot be started,
         or the runtime is closed.
-      Exception: whatever the computation raises, unchanged.
+      Exception: whatever the computation raises, unchanged; but see
+        `RemoteWorkers.has_failed`.
     """
     _check_limits(timeout_seconds, max_restarts)
     for remaining in range(max_restarts, -1, -1):
@@ -173,7 +174,7 @@ class Runtime:
         raise
       raise WorkerTimeoutError(
         f"Runtime: the call must return within {seconds} s (`timeout_seconds`), got no "
-        f"result; the worker was ended. {self.worker.describe_end()}"
+        f"result. {self.worker.describe_end()}"
       ) from error
     except BaseException:  # Ctrl-C: without this TFF's thread would wait on
       self.worker.kill()

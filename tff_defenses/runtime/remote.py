@@ -1,5 +1,6 @@
 """Connections to workers that run on other machines."""
 
+import concurrent.futures
 import time
 from collections.abc import Sequence
 
@@ -41,11 +42,13 @@ class RemoteWorkers:
       return
     deadline = time.monotonic() + self.connect_seconds
     channels = [channel.open_channel(address) for address in self.addresses]
-    missing = [
-      address
-      for address, opened in zip(self.addresses, channels, strict=True)
-      if not channel.wait_until_ready(opened, deadline, lambda: True)
-    ]
+    with concurrent.futures.ThreadPoolExecutor(len(channels)) as pool:
+      answers = pool.map(
+        lambda opened: channel.wait_until_ready(opened, deadline, lambda: True),
+        channels,  # all at once: a dead one must not use up the others' time
+      )
+      found = zip(self.addresses, answers, strict=True)
+      missing = [address for address, is_ready in found if not is_ready]
     if missing:
       for opened in channels:
         opened.close()
@@ -85,7 +88,9 @@ class RemoteWorkers:
     """Returns whether a gRPC error means a lost worker, and then drops them all.
 
     UNAVAILABLE is a lost connection; FAILED_PRECONDITION comes from a worker that was
-    started anew and does not know what it was told before.
+    started anew and does not know what it was told before. A computation's own error of
+    that code cannot be told from it: it is reported as a lost worker, after a second
+    try.
     """
     import grpc
 

@@ -20,6 +20,8 @@ from tff_defenses.experiments import (
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.errors import OutputError
 
+CARDS = ("scorecard.csv", "scorecard.md")
+
 
 def test_what_a_reader_needs_is_copied_and_reports_alike(source, tmp_path):
   target = tmp_path / "published" / source.name
@@ -158,6 +160,28 @@ def test_the_command_names_a_wrong_folder_in_one_sentence(
   assert printed.err.startswith("report: `output_dir` must be a folder with runs, got ")
   assert len(printed.err.splitlines()) == 1 and not printed.out
   assert not publish.PUBLISHED.exists()
+
+
+def test_published_scorecards_are_as_they_would_be_today(tmp_path):
+  kept = tmp_path / "published"
+  shutil.copytree(pathlib.Path(__file__).parents[2] / publish.PUBLISHED, kept)
+  assert publish.refresh(kept) == []  # else: `publish --refresh`, and commit
+
+
+def test_scorecards_are_refreshed_when_the_rules_have_changed(source, tmp_path):
+  target = tmp_path / "published" / source.name
+  publish.publish(source, target)
+  cards = {name: (target / name).read_text() for name in CARDS}
+  (target / CARDS[0]).write_text(cards[CARDS[0]].replace("(reduced)", "(old)"))
+  assert publish.refresh(tmp_path / "published") == [target / CARDS[0]]
+  assert {name: (target / name).read_text() for name in CARDS} == cards
+
+
+@pytest.mark.parametrize("arguments", [[], ["--refresh", "folder"]])
+def test_publishing_needs_a_folder_or_refresh(arguments, capsys):
+  with pytest.raises(SystemExit):
+    publish.main(arguments)
+  assert "name folders of runs, or give --refresh alone" in capsys.readouterr().err
 
 
 @pytest.fixture

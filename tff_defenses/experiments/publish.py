@@ -5,7 +5,8 @@
 puts plan, configs, rows a round and a client, summaries, scorecard and figures of the
 paper into `results/published/<folder's name>`; checkpoints, arrays and runs that have
 only begun stay behind. `--report` works on the copy as on the original, but for what
-needs these.
+needs these. `--refresh`, without a folder, writes the scorecards of all copies anew,
+for when bands or verdicts have changed since.
 """
 
 import argparse
@@ -14,8 +15,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 
-from tff_defenses.experiments import commands, run_values
+from tff_defenses.experiments import commands, report, report_files, run_values
 from tff_defenses.experiments.errors import OutputError, writing
+from tff_defenses.experiments.whole_files import write_text
 
 PUBLISHED = pathlib.Path("results") / "published"
 _RUN_FILES = (
@@ -49,6 +51,23 @@ def publish(folder: pathlib.Path, target: pathlib.Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
       _swap(new, target, old)
+
+
+def refresh(published: pathlib.Path = PUBLISHED) -> list[pathlib.Path]:
+  """Writes the scorecards of all published copies anew; returns those that changed.
+
+  Raises:
+    OutputError: a file cannot be read or written.
+  """
+  changed = []
+  for folder in sorted(file.parent for file in published.glob("*/scorecard.csv")):
+    texts = report_files.texts(report.read(str(folder)))
+    for name in _CARD_FILES:
+      if (folder / name).read_text() != texts[name]:
+        with writing(folder):
+          write_text(folder / name, texts[name])
+        changed.append(folder / name)
+  return changed
 
 
 def _check_apart(folder, target):
@@ -90,8 +109,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     prog="python -m tff_defenses.experiments.publish",
     description=f"Copies what matters of output folders to {PUBLISHED}.",
   )
-  parser.add_argument("folder", nargs="+", help="of --reproduce, or of any runs")
-  for name in parser.parse_args(argv).folder:
+  parser.add_argument("folder", nargs="*", help="of --reproduce, or of any runs")
+  parser.add_argument(
+    "--refresh", action="store_true", help="write the scorecards of all copies anew"
+  )
+  given = parser.parse_args(argv)
+  if given.refresh == bool(given.folder):
+    parser.error("name folders of runs, or give --refresh alone")
+  if given.refresh:
+    changed = "\n".join(map(str, refresh()))
+    print(changed or f"the scorecards in {PUBLISHED} are as they would be now")
+  for name in given.folder:
     folder = pathlib.Path(name).expanduser().resolve()
     try:
       publish(folder, PUBLISHED / folder.name)

@@ -33,8 +33,17 @@ def write_content(content: "report.Content") -> list[pathlib.Path]:
   Raises:
     OutputError: the folder cannot be written.
   """
-  folder, document = content.folder, content.document
-  texts = {
+  folder, written = content.folder, texts(content)
+  with writing(folder):
+    for name, text in written.items():
+      write_text(folder / name, text)
+  return [folder / name for name in written]
+
+
+def texts(content: "report.Content") -> dict[str, str]:
+  """The files of a report: name -> text."""
+  document = content.document
+  return {
     "scorecard.csv": long_form(
       content.scores, scale=None if content.plan is None else content.scale
     ),
@@ -42,10 +51,6 @@ def write_content(content: "report.Content") -> list[pathlib.Path]:
     "scorecard.tex": report_latex.render(document),
     "report.html": report_html.render(document),
   }
-  with writing(folder):
-    for name, text in texts.items():
-      write_text(folder / name, text)
-  return [folder / name for name in texts]
 
 
 def long_form(

@@ -18,8 +18,9 @@ _INTRODUCTION = """\
 
 Each table and figure is a command. It runs what is missing, then prints and writes the
 scorecard: the paper's value, ours (mean and standard deviation over seeds), the
-difference, and whether it lies within a band that was fixed beforehand
-(`tff_defenses/experiments/paper_numbers/*.json`, with the reason for each band).
+difference, and whether it lies within a band (with its reason in
+`tff_defenses/experiments/paper_numbers/*.json`; written before the runs, and since then
+only ever narrowed).
 
 ```bash
 uv run run_experiments.py --reproduce=flare:table3 --data_dir=~/data            # the paper's setting
@@ -31,8 +32,11 @@ uv run run_experiments.py --report=results/flare-table3-scale0.05               
 
 `--scale=s` does about s times the work: epochs are divided by the cube root of 1/s, the
 rounds and the training images share the rest; every number of such a run is marked as
-reduced and none counts as reproduced. FL-PLAS's pre-trained start is not scaled: it is
-made once, about five minutes for MNIST, and kept. `--variants=all` adds other readings of the
+reduced and none counts as reproduced. Not scaled are how many clients there are, how many
+of them attack, and how long attackers train by themselves (`mal_epochs`): at a small
+scale they train longer than honest clients do. The Dirichlet split's smallest client
+shrinks with the images. Nor is FL-PLAS's pre-trained start scaled: it is made once,
+about five minutes for MNIST and more than an hour for CIFAR-10, and kept. `--variants=all` adds other readings of the
 papers, `--variants="split as published"` one of them, by its name or part of it.
 FL-PLAS's runs start from a model of clean federated averaging (`--from_scratch`: from
 random weights), since the authors' checkpoints are not public.

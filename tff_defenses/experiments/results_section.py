@@ -109,7 +109,9 @@ def _figures(cards, folder) -> str:
   links = []
   for card in cards:
     for file in sorted(pathlib.Path(card.plan.output_dir).glob("figures/*.png")):
-      links.append(f"[{_name(card)}](results/published/{file.relative_to(folder)})")
+      scale = f", scale {card.plan.scale:g}" if card.is_reduced else ""
+      path = file.relative_to(folder)
+      links.append(f"[{_name(card)}{scale}](results/published/{path})")
   return f"Figures of these runs: {'; '.join(links)}." if links else ""
 
 

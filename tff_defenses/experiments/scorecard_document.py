@@ -143,8 +143,8 @@ def as_printed(card):
 
 
 _LEGEND = {
-  verdicts.REPRODUCED: "within the band chosen beforehand",
-  verdicts.OFF: "outside that band",
+  verdicts.REPRODUCED: "within the band",
+  verdicts.OFF: "outside the band",
   verdicts.NOT_COMPARABLE: "not comparable, such as a 0 beside which no attack works",
 }
 

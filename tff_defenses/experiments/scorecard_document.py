@@ -145,7 +145,6 @@ def as_printed(card):
 _LEGEND = {
   verdicts.REPRODUCED: "within the band",
   verdicts.OFF: "outside the band",
-  verdicts.NOT_COMPARABLE: "not comparable, such as a 0 beside which no attack works",
 }
 
 

@@ -80,6 +80,8 @@ _STRINGS = {
   "model": "Keras model; default: the one made for the data set; see --list",
   "optimizer": "adam or sgd",
   "participation": "fixed_frequency or random",
+  "moving_statistics": "of BatchNorm in a global model: mean, or authors (FL-PLAS)",
+  "eval_clients": "FL-PLAS: benign models scored: all, or sampled (of the round)",
   "shared_cut": "FL-PLAS: which layers are shared; default or a cut of the model",
   "augment": "crop_flip (FL-PLAS on CIFAR)",
   "pretrained_file": "start from these weights (.npz)",

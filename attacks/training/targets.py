@@ -1,6 +1,8 @@
 """The targeted inputs of FLARE's backdoors: few images, and what they shall be read as.
 
-Reference: FLARE Sec. 7.1; the classes 4 -> 3 (coat -> dress) are those of its code.
+References: FLARE Sec. 7.1; the classes 4 -> 3 (coat -> dress) are those of its code.
+Bhagoji et al., ICML 2019, whose code takes a random test image and a wrong label.
+Symbols: N images, H x W x C pixels, c classes, t targets.
 """
 
 import dataclasses
@@ -10,6 +12,7 @@ import numpy as np
 from attacks.data import trigger
 
 KINDS = ("semantic", "trojan")
+SOURCES = ("train", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,15 +52,8 @@ def choose(
 
   Raises:
     ValueError: a setting is outside its range, or the class has too few images.
-
-  Deviations: Bhagoji et al. take a random test image and a random wrong label; here, as
-    in FLARE, a training image and named classes.
   """
-  if kind not in KINDS:
-    raise ValueError(
-      f"targets.choose: `kind` must be one of {', '.join(map(repr, KINDS))}, "
-      f"got {kind!r}."
-    )
+  _check_kind(kind)
   if source_class == target_class:
     raise ValueError(
       "targets.choose: `target_class` must differ from `source_class`, got "
@@ -69,11 +65,60 @@ def choose(
       f"targets.choose: `num_targets` must be in 1..{np.sum(labels == source_class)} "
       f"(images of class {source_class}), got {num_targets}."
     )
-  found = images[chosen].astype(np.float32)
-  if kind == "trojan":
-    found = trigger.paint(found, "flare_x", value=trigger_value)
   return Targets(
-    images=found,
+    images=_shown(images[chosen], kind, trigger_value),
     labels=np.full(num_targets, target_class, np.int32),
     true_labels=np.full(num_targets, source_class, np.int32),
   )
+
+
+def draw(
+  images: np.ndarray,
+  labels: np.ndarray,
+  num_classes: int,
+  rng: np.random.Generator,
+  *,
+  kind: str = "trojan",
+  num_targets: int = 1,
+  trigger_value: str = "published",
+) -> Targets:
+  """Draws images of any class, and a wrong label for each (Bhagoji et al., ICML 2019).
+
+  Args:
+    images: [N, H, W, C] uint8, test images.
+    labels: [N] in 0..c-1.
+    num_classes: c >= 2.
+    rng: Draws; a seed gives the same targets to every defense.
+    kind, num_targets, trigger_value: See `choose`.
+
+  Raises:
+    ValueError: a setting is outside its range.
+  """
+  _check_kind(kind)
+  if not 1 <= num_targets <= len(labels):
+    raise ValueError(
+      f"targets.draw: `num_targets` must be in 1..{len(labels)}, the images at hand, "
+      f"got {num_targets}."
+    )
+  chosen = rng.choice(len(labels), num_targets, replace=False)
+  true_labels = np.asarray(labels)[chosen].astype(np.int32)
+  steps = rng.integers(1, num_classes, num_targets)  # never back to the true one
+  return Targets(
+    images=_shown(images[chosen], kind, trigger_value),
+    labels=((true_labels + steps) % num_classes).astype(np.int32),
+    true_labels=true_labels,
+  )
+
+
+def _check_kind(kind):
+  if kind not in KINDS:
+    raise ValueError(
+      f"targets: `kind` must be one of {', '.join(map(repr, KINDS))}, got {kind!r}."
+    )
+
+
+def _shown(images, kind, trigger_value):
+  images = images.astype(np.float32)
+  if kind == "trojan":
+    images = trigger.paint(images, "flare_x", value=trigger_value)
+  return images

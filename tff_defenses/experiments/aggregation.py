@@ -11,6 +11,11 @@ from tff_defenses.experiments.held_out import HeldOut
 from tff_defenses.experiments.registry_calls import call_builder
 from tff_defenses.learning import optimizers, root_training
 
+_AUTHORS_STATISTICS = {
+  **dict.fromkeys(("fedavg", "rsa", "norm_clipping"), "first"),
+  **dict.fromkeys(("fltrust", "flame"), "initial"),
+}
+
 
 def build_aggregator(config: ExperimentConfig, model_fn: Callable, held: HeldOut):
   """The defense's aggregation factory.
@@ -35,6 +40,17 @@ def build_aggregator(config: ExperimentConfig, model_fn: Callable, held: HeldOut
   return call_builder(
     "defense_settings", config.defense, builder, given, **config.defense_settings
   )
+
+
+def moving_statistics(config: ExperimentConfig) -> str:
+  """Which BatchNorm statistics the global model takes, for `build_fed_avg`.
+
+  "authors" is FL-PLAS's code: under some rules the first client's, under others the
+  initial ones; under Krum those of its choice, which "mean" gives as well.
+  """
+  if config.moving_statistics == "authors":
+    return _AUTHORS_STATISTICS.get(config.defense, "mean")
+  return "mean"
 
 
 def build_optimizer(config: ExperimentConfig) -> tff.learning.optimizers.Optimizer:

@@ -16,7 +16,10 @@ from tff_defenses.experiments.errors import fault_list
 __all__ = ["NO_ATTACK", "ConfigError", "ExperimentConfig", "attacks_kind"]
 
 PLACES = ("data_dir", "output_dir", "cache_dir")  # where, not what: not hashed
-_LATER = {"min_client_images": 10, "warmup_on_all": False}  # what was done before
+_LATER = {  # what was done before
+  **{"min_client_images": 10, "warmup_on_all": False},
+  **{"moving_statistics": "mean", "eval_clients": "all"},
+}
 # Raise it with a change that gives other results for the same settings: runs made
 # before then have another hash, and no table counts them.
 RECIPE = 1
@@ -73,6 +76,8 @@ class ExperimentConfig:
   warmup_on_all: bool = False  # with all images, also where `max_train_images` is set
   pretrained_file: str | None = None  # start of FL-PLAS sec. 6.1; see `weight_files`
   measure: str | None = None  # "extractor_swap": FL-PLAS Table 2
+  moving_statistics: str = "mean"  # of BatchNorm; or "authors": FL-PLAS's code
+  eval_clients: str = "all"  # FL-PLAS: benign models scored; or "sampled": a round's
   shared_cut: str = "default"  # FL-PLAS: a name in the model's `cuts`
   max_train_images: int | None = None  # a reduced run; says so in every file
   max_test_images: int | None = None

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 OPTIMIZERS = ("adam", "sgd")
 PARTICIPATIONS = ("fixed_frequency", "random")
 AUX_SOURCES = ("train_holdout", "authors")
+MOVING_STATISTICS = ("mean", "authors")
+EVAL_CLIENTS = ("all", "sampled")
 MEASURES = ("extractor_swap",)
 NO_ATTACK = "none"
 
@@ -149,6 +151,8 @@ def _unknown_names(config):
     "participation": PARTICIPATIONS,
     "optimizer": OPTIMIZERS,
     "aux_source": AUX_SOURCES,
+    "moving_statistics": MOVING_STATISTICS,
+    "eval_clients": EVAL_CLIENTS,
   }
   if config.model is not None:
     choices["model"] = models.MODELS

@@ -10,6 +10,7 @@ import numpy as np
 
 import attacks
 import models
+from tff_defenses.aggregators import checks
 from tff_defenses.experiments import config as config_lib
 from tff_defenses.experiments import (
   data_attacks,
@@ -37,6 +38,7 @@ TARGET_SETTINGS = (
   "num_targets",
   "source_class",
   "target_class",
+  "target_source",
   "trigger_value",
 )
 
@@ -120,7 +122,7 @@ def build(config: config_lib.ExperimentConfig) -> Federation:
     backdoor_images=backdoor[0],
     backdoor_labels=backdoor[1],
     backdoor_target=backdoor[2],
-    targets=choose_targets(config, images, labels),
+    targets=choose_targets(config, (images, labels), test),
     class_names=tuple(dataset.class_names),
   )
 
@@ -183,8 +185,15 @@ def draw_clients(config: config_lib.ExperimentConfig, round_number: int) -> list
   return sorted(int(client) for client in drawn)
 
 
-def choose_targets(config, images, labels):
-  """D_mal of a training attack, from images that clients share; None without one.
+def choose_targets(config, shared, test):
+  """D_mal of a training attack; None without one.
+
+  Its setting `target_source` says where from: "train" (FLARE), the images that clients
+  share, or "test" (Bhagoji et al.), a random test image with a random wrong label.
+
+  Args:
+    config: Names the attack.
+    shared, test: (images, labels).
 
   Raises:
     ValueError: a setting is outside its range, or the images do not suffice.
@@ -197,7 +206,19 @@ def choose_targets(config, images, labels):
 
   given = config.attack_settings.items()
   settings = {name: value for name, value in given if name in TARGET_SETTINGS}
-  return targets.choose(images, labels, **settings)
+  source = settings.pop("target_source", "train")
+  checks.check_choice(config.attack, "target_source", source, targets.SOURCES)
+  if source == "train":
+    return targets.choose(*shared, **settings)
+  taken = sorted({"source_class", "target_class"} & set(settings))
+  if taken:
+    raise ValueError(
+      f"{config.attack}: `{taken[0]}` must be left out with `target_source` 'test', "
+      f"which draws both classes, got {settings[taken[0]]!r}."
+    )
+  classes = datasets.DATASETS[config.dataset].num_classes
+  rng = np.random.default_rng([config.seed, 6])
+  return targets.draw(*test, classes, rng, **settings)
 
 
 def _subset(size, limit, seed):

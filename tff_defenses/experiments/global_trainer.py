@@ -56,6 +56,7 @@ class GlobalTrainer:
       update_attack=update_attacks.build_update_attack(self.config, aggregator),
       attack_seed=self.config.seed,
       initial_weights=self.initial_weights,
+      moving_statistics=aggregation.moving_statistics(self.config),
     )
 
   def start(self, runtime) -> tuple[Any, list]:

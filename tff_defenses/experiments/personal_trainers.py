@@ -46,13 +46,20 @@ class PersonalTrainer(GlobalTrainer):
   def score(self, states):
     """Metrics of the benign clients' models; after the last round the malicious too.
 
+    `eval_clients` says whether of all benign clients or of those of the round.
     Malicious clients may be nine in ten, and each of their models takes as long to
     score as a benign one's.
     """
-    row = self.scorer.score_clients(self._models(states, malicious=False))
-    rounds_done = int(states[0].client_work) - 1
-    if rounds_done >= self.config.rounds and self.federation.malicious.any():
-      row.update(self.scorer.score_malicious(self._models(states, malicious=True)))
+    malicious, rounds_done = self.federation.malicious, int(states[0].client_work) - 1
+    scored = ~malicious
+    if self.config.eval_clients == "sampled" and rounds_done:
+      drawn = federation_lib.draw_clients(self.config, rounds_done)
+      scored = scored & np.isin(np.arange(len(scored)), drawn)
+    row = {}
+    if scored.any():
+      row = self.scorer.score_clients(self._models(states, scored))
+    if rounds_done >= self.config.rounds and malicious.any():
+      row.update(self.scorer.score_malicious(self._models(states, malicious)))
     return row
 
   def traffic(self):
@@ -61,10 +68,11 @@ class PersonalTrainer(GlobalTrainer):
     size = num_bytes([array for array, is_shared in trainable if is_shared])
     return {"bytes_up": size, "bytes_down": size}
 
-  def _models(self, states, malicious):
+  def _models(self, states, chosen):
     server, clients = states
-    chosen = np.flatnonzero(self.federation.malicious == malicious)
-    return [self.process.client_weights(server, clients[c]) for c in chosen]
+    return [
+      self.process.client_weights(server, clients[c]) for c in np.flatnonzero(chosen)
+    ]
 
   def _build_evaluator(self):
     return Evaluator(self.keras_fn, federation_lib.shared_layers(self.config))

@@ -86,7 +86,8 @@ class _BlankFederation:
   """What training attacks look at."""
 
   def __init__(self, config, images, labels):
-    self.targets = federation.choose_targets(config, images, labels)
+    shared = test = images, labels
+    self.targets = federation.choose_targets(config, shared, test)
     self.class_names = datasets.DATASETS[config.dataset].class_names
 
 

@@ -42,6 +42,7 @@ def clean_config(config: ExperimentConfig) -> ExperimentConfig:
     *("malicious_first", "num_byzantine", "defense_settings", "warmup_rounds"),
     *("pretrained_file", "measure", "shared_cut", "max_test_images", "eval_every"),
     *("checkpoint_every", "root_epochs", "output_dir", "rate_decay", "warmup_on_all"),
+    *("moving_statistics", "eval_clients"),
     *(["max_train_images"] if config.warmup_on_all else []),
   )
   defaults = {

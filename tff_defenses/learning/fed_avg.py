@@ -1,13 +1,14 @@
 """Federated averaging with any of the defenses in the place of the average."""
 
 import collections
+import functools
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_defenses.aggregators import base, mean, rows
+from tff_defenses.aggregators import base, checks, mean, rows
 from tff_defenses.learning import (
   client_work,
   pretraining,
@@ -32,6 +33,7 @@ def build_fed_avg(
   initial_weights: tff.learning.models.ModelWeights | None = None,
   auxiliary_data: tuple[np.ndarray, np.ndarray] | None = None,
   pretrain_on_aux: bool = True,
+  moving_statistics: str = "mean",
 ) -> tff.learning.templates.LearningProcess:
   """Builds a learning process around an aggregation factory.
 
@@ -62,6 +64,8 @@ def build_fed_avg(
       `initialize` trains those weights on D first (FLARE Sec. 5.2), `local_epochs`
       times, with the client optimizer.
     pretrain_on_aux: False: `auxiliary_data` is not trained on.
+    moving_statistics: What becomes of BatchNorm's: "mean", "first" or "initial"; see
+      `server_work.combine_statistics`.
 
   Returns:
     A `LearningProcess`. `next` takes the state and a list of client inputs; its metrics
@@ -71,6 +75,8 @@ def build_fed_avg(
   Raises:
     ValueError: a setting is outside its range. TypeError: a part has the wrong type.
   """
+  forms = server_work.MOVING_STATISTICS
+  checks.check_choice("build_fed_avg", "moving_statistics", moving_statistics, forms)
   work = client_work.ClientWork(client_optimizer, local_epochs, rate_decay)
   factory = mean.FiniteMeanFactory() if aggregator is None else aggregator
   inputs = ClientInputs(model_fn, dataset_computation)
@@ -97,13 +103,14 @@ def build_fed_avg(
   if update_attack is not None:
     result_type = train.type_signature.result
     replace = update_poisoning.build(update_attack, inputs, result_type, attack_seed)
-  next_fn = _build_next(init_fn, inputs, train, poison, replace, process)
+  combine = functools.partial(server_work.combine_statistics, form=moving_statistics)
+  next_fn = _build_next(init_fn, inputs, train, poison, replace, process, combine)
   return tff.learning.templates.LearningProcess(
     init_fn, next_fn, *_weight_accessors(init_fn)
   )
 
 
-def _build_next(init_fn, inputs, train, poison, replace, process):
+def _build_next(init_fn, inputs, train, poison, replace, process, combine):
   """One round: train, poison, replace, aggregate, finish."""
 
   @tff.federated_computation(
@@ -119,7 +126,7 @@ def _build_next(init_fn, inputs, train, poison, replace, process):
     info = inputs.info(clients, results.report)
     weights = state.global_model_weights
     aggregated = process.next(state.aggregator, weights.trainable, results.update, info)
-    statistics = server_work.combine_statistics(
+    statistics = combine(
       weights.non_trainable, results.statistics, info, aggregated.measurements
     )
     new_state, metrics = server_work.finish_round(

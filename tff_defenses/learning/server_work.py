@@ -141,12 +141,18 @@ def _field(name):
   return get
 
 
-def combine_statistics(old, new, info, measurements):
-  """New BatchNorm statistics: the clients' mean, weighted as the rule weighted them.
+MOVING_STATISTICS = ("mean", "first", "initial")
+
+
+def combine_statistics(old, new, info, measurements, form: str = "mean"):
+  """New BatchNorm statistics of the global model.
 
   Reference: FL-PLAS keeps statistics local; for whole models the papers say nothing.
-  A rule that reports `weight` or `trust` weighs the clients' statistics alike; under
-  any other factory all finite ones count equally. Without finite ones `old` stays.
+  "mean": the clients' mean. A rule that reports `weight` or `trust` weighs their
+  statistics alike; under any other factory all finite ones count equally. "first":
+  those of the client with the lowest index, as FL-PLAS's code has it under FedAvg, RSA
+  and norm clipping. "initial": `old`, as there under FLTrust and FLAME. Without finite
+  ones `old` stays in any case.
 
   Deviations: the weights are those that the rule reports, also where it works
   coordinate by coordinate (the share of the kept values that are a client's) or clips
@@ -157,9 +163,10 @@ def combine_statistics(old, new, info, measurements):
     new: Those of the clients, @CLIENTS.
     info: {INFO_TYPE}@CLIENTS.
     measurements: Of the aggregator, @SERVER.
+    form: One of `MOVING_STATISTICS`.
   """
   value_type = old.type_signature.member
-  if not tff.structure.flatten(value_type):
+  if form == "initial" or not tff.structure.flatten(value_type):
     return old
   specs = stacking.tensor_specs(value_type)
   stack = stacking.federated_stack(new, info, value_type)
@@ -169,7 +176,10 @@ def combine_statistics(old, new, info, measurements):
   def combine(old, stack, measured):
     stacked = stack["updates"]
     finite = tf.cast(rows.finite_rows(stacked), tf.float32)
-    weight = finite * client_weights(measured, finite)
+    if form == "first":
+      weight = tf.one_hot(tf.argmax(finite), tf.size(finite)) * finite
+    else:
+      weight = finite * client_weights(measured, finite)
     clean = tf.where(finite[:, tf.newaxis] > 0, stacked, 0.0)
     total = tf.reduce_sum(weight)
     mean = tf.linalg.matvec(clean, weight, transpose_a=True) / total

@@ -22,6 +22,20 @@ def flat(value) -> np.ndarray:
   return np.concatenate([np.ravel(x) for x in tf.nest.flatten(value)])
 
 
+def equal(one, other) -> bool:
+  """Whether two structures of as many arrays hold the same numbers."""
+  pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
+  return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def weights_of(model):
+  """`ModelWeights` of a Keras model, as arrays."""
+  return tff.learning.models.ModelWeights(
+    [v.numpy() for v in model.trainable_variables],
+    [v.numpy() for v in model.non_trainable_variables],
+  )
+
+
 def plr_fn(weights):
   """Three samples of a two-wide "representation" that depend on all weights."""
   a, b = tf.nest.flatten(weights)

@@ -1,9 +1,15 @@
-"""The rules against ByzFL's, where the definitions agree; the difference where not."""
+r"""The rules against ByzFL's, where the definitions agree; the difference where not.
+
+ByzFL brings PyTorch along, so it is not installed with the rest. With it, for once:
+
+  uv run --exclude-newer-package byzfl=2025-12-31 --with byzfl --with 'numpy<2' \
+    pytest tests/aggregators/test_against_byzfl.py
+"""
 
 import numpy as np
 import pytest
 
-byzfl = pytest.importorskip("byzfl", reason="ByzFL and PyTorch are not installed")
+byzfl = pytest.importorskip("byzfl", reason="not installed; see the top of this file")
 
 from tff_defenses.aggregators import (  # noqa: E402
   geometric_median,

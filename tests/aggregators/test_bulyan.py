@@ -75,6 +75,16 @@ def test_trim_drops_f_at_either_end_of_the_picks():
   assert np.isfinite(bulyan.aggregate(LINE[:3], 1, stage2="trim")).all()
 
 
+def test_weights_of_trim_are_shares_in_what_is_left():
+  # Picks 0, 1, 2, 2.4, 2.5: without the smallest and the largest. Nearest to the median
+  # would be 2, 2.4 and 2.5.
+  line = np.float32([[0], [1], [2], [2.4], [2.5], [50], [100]])
+  row, measured = rule(line, 1, stage2="trim")
+  np.testing.assert_allclose(row, [5.4 / 3], rtol=1e-6)
+  weight = [0, 1 / 3, 1 / 3, 1 / 3, 0, 0, 0]
+  np.testing.assert_allclose(measured["weight"], weight, rtol=1e-6)
+
+
 def test_authors_take_every_variable_by_itself(rng):
   updates = rng.normal(size=(9, 5)).astype(np.float32)
   settings = {"variant": "authors"}

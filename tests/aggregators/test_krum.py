@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tests import doubles
 from tff_defenses.aggregators import krum
@@ -98,6 +99,25 @@ def test_the_guarantee_counts_what_is_averaged(args, n, holds):
   values = [doubles.update(float(x)) for x in range(n)]
   output = doubles.run_plain(krum.KrumFactory(*args), values)
   assert output.measurements["guarantee_holds"] == holds
+
+
+@pytest.mark.usefixtures("runtime")
+def test_authors_variant_in_tff_compares_kernels_only(rng):
+  rows = rng.normal(size=(6, 7)).astype(np.float32)
+  rows[:, 4:] *= 100  # the bias
+  factory = krum.KrumFactory(1, variant="authors")
+  output = doubles.run_plain(factory, [doubles.update(*row) for row in rows])
+  kernel = np.array([True] * 4 + [False] * 3)
+  expected = krum.krum_scores(rows[:, kernel], 1, variant="authors")
+  np.testing.assert_allclose(output.measurements["score"], expected, rtol=1e-5)
+  picked = krum.aggregate(rows, 1, variant="authors", columns=kernel)
+  np.testing.assert_allclose(doubles.flat(output.result), picked, rtol=1e-6)
+
+
+def test_authors_variant_needs_a_kernel():
+  factory = krum.KrumFactory(1, variant="authors")
+  with pytest.raises(ValueError, match="kernel"):
+    factory.create(tff.TensorType(np.float32, [5]))
 
 
 def test_numpy_numbers_are_numbers():

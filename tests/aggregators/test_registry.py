@@ -21,6 +21,18 @@ def test_multi_krum_counts_the_buckets_that_it_sees():
   assert build("multi_krum").num_selected == 10 - 1 - 2
 
 
+def test_krum_selects_no_more_updates_than_a_round_has():
+  assert build("krum", num_selected=10).num_selected == 10
+  with pytest.raises(ValueError, match="`num_selected` must be at most the 10 .* 11"):
+    build("krum", num_selected=11)
+
+
+def test_trimmed_mean_trims_one_at_least_unless_told_otherwise():
+  given = {**GIVEN, "num_byzantine": 0}
+  assert td.AGGREGATORS["trimmed_mean"].build(given).num_trimmed == 1
+  assert td.AGGREGATORS["trimmed_mean"].build(given, num_trimmed=0).num_trimmed == 0
+
+
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_settings_of_the_inner_rule(name):
   found = build(name, inner="krum", inner_settings={"variant": "authors"})

@@ -5,8 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from attacks import ATTACKS
-from attacks.training import alternating, forms
+from attacks.training import alternating
 from tests import doubles
 from tests.attacks import training_doubles as td
 from tff_defenses.aggregators import krum
@@ -14,6 +13,7 @@ from tff_defenses.aggregators import krum
 TARGET = np.float32([200, 0, 0, 0]).reshape(1, 2, 2, 1)  # theta takes it for a 1
 LABEL = np.int32([0])
 ONE_OF_THREE = [False, False, True]
+BOOSTED = {"form": "self", "rho": 0.0, "boost": 5.0, "mal_epochs": 1}
 MEAN = [np.full_like(w, 0.05) for w in td.THETA]  # benign mean update
 
 
@@ -33,6 +33,14 @@ def craft(attack, **settings):
 
 def target_loss(model, *_):
   return td.cross_entropy(model, TARGET, LABEL)
+
+
+def malicious_step(model, boost):
+  """On the target alone; `boost` is one number, or one for each variable."""
+  before = model.get_weights()
+  td.descend(model, lambda: target_loss(model))
+  moved = zip(before, model.get_weights(), np.broadcast_to(boost, 4), strict=True)
+  model.set_weights([old + np.float32(k) * (new - old) for old, new, k in moved])
 
 
 def half_squared(values):
@@ -60,7 +68,7 @@ def plain_training(
 
   def malicious(model, number):
     del number
-    td.descend(model, lambda: target_loss(model), 0.1 * boost)
+    malicious_step(model, boost)
 
   return td.plain_training(
     stealth,
@@ -95,6 +103,12 @@ def test_norm_of_the_kernels_equals_the_loop_by_hand():
   expected = plain_training(2, rho=0.5, anchor=anchor, distance=norm_of_kernels)
   td.assert_close(found, expected)
   assert not np.allclose(found[0], plain_training(2, rho=0.5, anchor=anchor)[0])
+
+
+def test_kernels_only_boosts_no_bias_in_the_malicious_steps():
+  found = craft(attack(kernels_only=True, **BOOSTED))
+  td.assert_close(found, plain_training(1, boost=[5.0, 1.0, 5.0, 1.0]))
+  assert not np.allclose(found[1], plain_training(1, boost=5.0)[1])
 
 
 def test_own_anchor_trains_as_long_as_the_attack():
@@ -145,11 +159,20 @@ def test_zero_malicious_epochs_send_the_honest_update():
     td.assert_close(craft(none, honest=honest), honest)
 
 
-def test_stealth_steps_space_out_the_malicious_ones():
-  settings = {"form": "self", "rho": 0.0, "boost": 5.0, "mal_epochs": 1}
-  every, second = craft(attack(**settings)), craft(attack(stealth_steps=2, **settings))
-  none = plain_training(1)
-  assert 0 < td.norm(td.minus(second, none)) < td.norm(td.minus(every, none))
+@pytest.mark.parametrize("order", alternating.ORDERS)
+def test_one_malicious_step_comes_after_or_before_two_stealth_steps(order):
+  model, is_first = doubles.tiny_keras(), order == "malicious_first"
+  if is_first:
+    malicious_step(model, 5.0)
+
+  def after_step(model, number):
+    if number == 2 and not is_first:
+      malicious_step(model, 5.0)
+
+  start = model.get_weights()
+  expected = td.plain_training(td.cross_entropy, start=start, after_step=after_step)
+  found = craft(attack(stealth_steps=2, order=order, **BOOSTED))
+  td.assert_close(found, expected)
 
 
 def test_hold_off_skips_steps_once_the_target_is_confident():
@@ -157,6 +180,20 @@ def test_hold_off_skips_steps_once_the_target_is_confident():
   always, never = (craft(attack(hold_off=share, **settings)) for share in (1.0, 0.0))
   td.assert_close(never, plain_training(2))
   assert not np.allclose(always[0], never[0])
+
+
+def test_hold_off_is_a_confidence_beyond_which_a_step_is_skipped():
+  """Before the only malicious step, after the only stealth step."""
+  batch = td.batches().take(1)
+  skipped = td.plain_training(td.cross_entropy, data=batch)
+  share = confidence(skipped)
+  taken = td.plain_training(
+    td.cross_entropy, data=batch, after_step=lambda model, _: malicious_step(model, 5.0)
+  )
+  for hold_off, expected in ((share - 0.01, skipped), (share + 0.01, taken)):
+    found = td.craft(attack(hold_off=hold_off, **BOOSTED), data=batch)
+    td.assert_close(found, expected)
+  assert not np.allclose(taken[0], skipped[0])
 
 
 def test_kernels_only_leaves_biases_unboosted():
@@ -230,20 +267,6 @@ def test_threat_model_says_what_is_seen():
   assert "benign_updates" in attack().sees
   assert "benign_updates" not in attack(form="self").sees
   assert "benign_updates" not in coomed().sees
-
-
-@pytest.mark.parametrize(
-  ("name", "settings"),
-  [
-    *[("krum_backdoor", {"form": form}) for form in forms.KRUM],
-    *[("coomed_backdoor", {"form": form}) for form in forms.COOMED],
-    ("coomed_backdoor", {"form": "paper", "anchor": "benign_mean"}),
-    ("krum_backdoor", {"strategy": "converge"}),
-  ],
-)
-def test_entry_knows_what_each_form_sees(name, settings):
-  built = getattr(alternating, name)(TARGET, LABEL, **settings)
-  assert ATTACKS[name].seen_with(settings) == built.sees
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from attacks import ATTACKS
 from attacks.data import edge_case
 from attacks.data.edge_case import EdgeCaseAttack
 from tests.attacks import real_files
@@ -135,6 +136,24 @@ def test_missing_files_are_named_with_places_and_a_way_to_get_them(train, folder
   text = str(raised.value)
   assert "missing: southwest_test.npy. " in text and f"{folder}, {folder}/back" in text
   assert "github.com/ksreenivasan/OOD_Federated_Learning" in text
+
+
+def test_files_are_asked_for_before_they_are_read(tmp_path):
+  both = ", ".join(edge_case.FILES)
+  for folder in (None, tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"missing: {both}"):
+      EdgeCaseAttack().check_files(folder)
+  for name in edge_case.FILES:
+    (tmp_path / name).write_text("no images")
+  EdgeCaseAttack().check_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "name", [n for n, s in ATTACKS.items() if s.kind == "data" and n != "edge_case"]
+)
+def test_no_other_data_attack_needs_a_file(name, tmp_path):
+  for folder in (None, tmp_path):
+    ATTACKS[name].build().check_files(folder)
 
 
 def test_damaged_file_raises_with_its_name(train, folder):

@@ -104,11 +104,7 @@ def test_it_equals_the_loop_by_hand(form):
 
   def malicious(model, number):
     del number
-    with tf.GradientTape() as tape:
-      value = td.cross_entropy(model, TARGET, WRONG)
-    gradients = tape.gradient(value, model.trainable_variables)
-    for v, g in zip(model.trainable_variables, gradients, strict=True):
-      v.assign_sub(0.1 * g)
+    td.descend(model, lambda: td.cross_entropy(model, TARGET, WRONG))
 
   expected = td.plain_training(stealth, start=start, after_step=malicious)
   found = td.craft(attack(eta=0.3, rho=0.5, form=form), benign_mean=MEAN)

@@ -119,14 +119,20 @@ def federated_round(attack, **settings):
   return round_with_metrics(attack, **settings)[0]
 
 
-def round_with_metrics(attack, *, malicious, attackers_only=True, factory=None):
-  """One round of build_fed_avg; returns the trainable weights after it, and metrics."""
+def round_with_metrics(
+  attack, *, malicious, attackers_only=True, factory=None, **settings
+):
+  """One round of build_fed_avg; returns the trainable weights after it, and metrics.
+
+  Further settings are those of build_fed_avg.
+  """
   process = fed_avg.build_fed_avg(
     MODEL_FN,
     SGD,
     factory,
     dataset_computation=read_for(attackers_only),
     training_attack=attack,
+    **settings,
   )
   clients = [client(i, flag) for i, flag in enumerate(malicious)]
   state, metrics = process.next(process.initialize(), clients)

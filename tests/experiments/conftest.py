@@ -65,6 +65,14 @@ def figures(monkeypatch):
 
 
 @pytest.fixture
+def axes():
+  """Empty axes of a figure that belongs to no window."""
+  from matplotlib.figure import Figure
+
+  return Figure().subplots()
+
+
+@pytest.fixture
 def toy(tmp_path, shard_cache):
   """A toy config that writes to this test's own folder."""
   return lambda **changes: toy_runs.toy(tmp_path / "run", shard_cache, **changes)

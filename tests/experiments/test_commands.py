@@ -41,11 +41,12 @@ def plan(tmp_path):
 
 @pytest.fixture
 def ran(monkeypatch):
-  """Configs that were run, in this process or in others."""
-  found = types.SimpleNamespace(here=[], elsewhere=[])
+  """Configs that were run, in this process or in others, and how it was asked to."""
+  found = types.SimpleNamespace(here=[], elsewhere=[], settings=None)
 
   def run_here(configs, runtime, **settings):
-    del runtime, settings
+    del runtime
+    found.settings = settings
     left = [c for c in configs if not os.path.exists(c.output_dir)]
     found.here += left
     for config in left:
@@ -98,6 +99,13 @@ def test_several_jobs_load_no_runtime_here(plan, ran):
   text, _ = commands.run(plan.configs(), refuse, jobs=3, argv=argv, resume=False)
   assert text == "table"
   assert ran.elsewhere == [(len(plan.configs()), 3, argv, False)]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_runs_of_this_process_are_made_as_asked(resume, plan, ran):
+  asked = {"round_seconds": 9.0, "tensorboard": True}
+  commands.run(plan.configs(), contextlib.nullcontext, resume=resume, **asked)
+  assert ran.settings == {"reuse": resume, **asked}
 
 
 def test_one_of_the_jobs_writes_no_report(plan, ran, monkeypatch, tmp_path):

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_defenses.experiments import config as config_lib
@@ -155,6 +155,8 @@ OTHER = {
   "aux_source": "authors",
   "pretrain_on_aux": False,
   "shared_cut": "all",
+  "moving_statistics": "authors",
+  "eval_clients": "sampled",
   "max_train_images": 100,
   "max_test_images": 100,
   "eval_every": 2,
@@ -283,6 +285,7 @@ def test_rule_may_be_told_another_number():
   assert config(**TRIGGER, num_byzantine=0).told_byzantine == 0
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.integers(1, 60), st.integers(1, 60))
 def test_fixed_frequency_never_needs_more_clients_than_there_are(fraction, n, drawn):
   found = config(

@@ -1,17 +1,10 @@
 """Lines and dots: ours filled with its spread, the paper's hollow."""
 
 import numpy as np
-import pytest
-from matplotlib.figure import Figure
 
 from tff_defenses.experiments import curve_plots, plot_style
 
 NAN = float("nan")
-
-
-@pytest.fixture
-def axes():
-  return Figure().subplots()
 
 
 def line(label, std=0.1, **settings):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.doubles import equal
 from tests.experiments import toy_runs
 from tff_defenses.experiments import checkpoint, federation, trainers
 from tff_defenses.experiments.config import ConfigError
@@ -28,11 +29,6 @@ def trainer(config, runtime):
 @pytest.fixture(scope="module")
 def states(trainer, runtime):
   return trainer.step(runtime, trainer.start(runtime), 1, [0, 1, 2])[0]
-
-
-def equal(one, other):
-  pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
-  return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def both(states):

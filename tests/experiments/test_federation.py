@@ -219,6 +219,29 @@ def test_without_a_number_all_clients_take_part_each_round():
   assert drawn_in(ExperimentConfig(num_clients=4), 2) == [[0, 1, 2, 3]] * 2
 
 
+def test_targets_may_be_drawn_from_the_test_images(build):
+  drawn = {"kind": "semantic", "target_source": "test", "num_targets": 2}
+  fed = build(**BACKDOOR, attack_settings=drawn)
+  same = build(**BACKDOOR, attack_settings=drawn, defense="krum")
+  np.testing.assert_array_equal(fed.targets.images, same.targets.images)
+  for image, true in zip(fed.targets.images, fed.targets.true_labels, strict=True):
+    matches = (fed.test_images == image).all(axis=(1, 2, 3))
+    assert fed.test_labels[matches].tolist() == [true]
+  assert (fed.targets.labels != fed.targets.true_labels).all()
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"target_source": "web"}, "`target_source` must be one of 'train', 'test'"),
+    ({"target_source": "test", "target_class": 3}, "`target_class` must be left out"),
+  ],
+)
+def test_bad_source_of_targets_raises(build, settings, message):
+  with pytest.raises(ValueError, match=message):
+    build(**BACKDOOR, attack_settings=settings)
+
+
 def test_client_inputs_carry_flag_and_index(build):
   fed = build(**TRIGGER)
   inputs = [fed.client_input(client, 1, seed=0) for client in range(3)]

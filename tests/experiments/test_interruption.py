@@ -3,8 +3,9 @@
 import logging
 import os
 import signal
-import threading
+import types
 
+import numpy as np
 import pytest
 
 from tests.experiments import toy_runs
@@ -57,6 +58,76 @@ def test_run_broken_off_and_resumed_gives_the_same_bytes(
   assert resumed.folder.read("timing.csv")["round"].tolist() == [1, 2, 3]
   for file in ("summary.json", "arrays.npz"):
     assert content(resumed.folder, file) == content(whole.folder, file)
+
+
+class CountsRounds:
+  """A trainer whose state, and accuracy, is the number of its rounds.
+
+  It notes them, and breaks off when one of them is scored.
+  """
+
+  process = None
+
+  def __init__(self, config, fails_at=None):
+    self.config, self.fails_at = config, fails_at
+    self.federation = types.SimpleNamespace(malicious=np.zeros(3, bool))
+    self.stepped, self.calls = [], []
+
+  def start(self, runtime):
+    return np.int32(0), []
+
+  def step(self, runtime, states, round_number, drawn, **call):
+    self.stepped.append(round_number)
+    self.calls.append(call)
+    names = ("train_loss", "seconds_training", "seconds_aggregation")
+    metrics = {"clients": dict.fromkeys(names, 0.0), "aggregator": ()}
+    return (states[0] + 1, states[1]), metrics
+
+  def score(self, states):
+    if states[0] == self.fails_at:
+      raise KeyboardInterrupt
+    return {"accuracy": float(states[0])}
+
+  def traffic(self):
+    return {"bytes_up": 0, "bytes_down": 0}
+
+
+@pytest.fixture
+def count_rounds(monkeypatch):
+  """Runs a config with a `CountsRounds`, and returns that and what was written."""
+
+  def run(config, fails_at=None, **settings):
+    trainer = CountsRounds(config, fails_at)
+    monkeypatch.setattr(trainers, "build", lambda *_, **__: trainer)
+    runtime = types.SimpleNamespace(peak_memory_bytes=lambda: 0)
+    if fails_at is None:
+      return trainer, loop.run(config, runtime, **settings)
+    with pytest.raises(KeyboardInterrupt):
+      loop.run(config, runtime, **settings)
+    return trainer, None
+
+  return run
+
+
+@pytest.mark.parametrize(
+  ("checkpoint_every", "rounds", "fails_at", "again"),
+  [(1, 3, 2, [2, 3]), (2, 5, 4, [3, 4, 5])],
+)
+def test_resumed_run_does_again_what_no_checkpoint_holds(
+  checkpoint_every, rounds, fails_at, again, toy, count_rounds
+):
+  config = toy(checkpoint_every=checkpoint_every, rounds=rounds)
+  broken_off, _ = count_rounds(config, fails_at)
+  assert broken_off.stepped == list(range(1, fails_at + 1))
+  resumed, result = count_rounds(config)
+  assert resumed.stepped == again
+  table, done = result.folder.read("metrics.csv"), list(range(1, rounds + 1))
+  assert table["round"].tolist() == table["accuracy"].tolist() == done
+
+
+def test_every_round_has_the_limit_that_was_asked_for(toy, count_rounds):
+  trainer, _ = count_rounds(toy(rounds=2), round_seconds=9.0)
+  assert trainer.calls == [{"timeout_seconds": 9.0}] * 2
 
 
 def test_full_disk_ends_the_run_with_one_sentence_and_it_goes_on_later(
@@ -168,23 +239,38 @@ def test_damaged_table_means_going_on_from_an_earlier_round(
     assert content(resumed.folder, file) == content(fedavg_run.folder, file)
 
 
+@pytest.fixture
+def killed(monkeypatch):
+  """Workers that were killed: the one at work on round 2, when asked for its result."""
+  from tff_defenses.runtime import execution
+
+  step, compute = trainers.GlobalTrainer.step, execution.GuardedStub.compute
+  victims, killed = [], []
+
+  def choose(self, own, states, round_number, drawn, **call):
+    if round_number == 2:
+      victims.append(own.worker.pid)
+    return step(self, own, states, round_number, drawn, **call)
+
+  def kill(self, request):
+    if victims:
+      killed.append(victims.pop())
+      os.kill(killed[-1], signal.SIGKILL)
+    return compute(self, request)
+
+  monkeypatch.setattr(trainers.GlobalTrainer, "step", choose)
+  monkeypatch.setattr(execution.GuardedStub, "compute", kill)
+  return killed
+
+
 def test_worker_killed_in_a_round_changes_nothing(
-  fedavg_run, toy, runtime, monkeypatch, caplog
+  fedavg_run, toy, runtime, killed, caplog
 ):
   import tensorflow_federated as tff
 
   from tff_defenses.runtime import use_local_worker
 
   before = tff.framework.get_context_stack().current
-  original, killed = trainers.GlobalTrainer.step, []
-
-  def step(self, own, states, round_number, drawn, **call):
-    if round_number == 2:
-      killed.append(own.worker.pid)
-      threading.Timer(0.1, os.kill, (own.worker.pid, signal.SIGKILL)).start()
-    return original(self, own, states, round_number, drawn, **call)
-
-  monkeypatch.setattr(trainers.GlobalTrainer, "step", step)
   try:
     with use_local_worker() as own, caplog.at_level(logging.WARNING):
       result = loop.run(toy(**toy_runs.FEDAVG), own)

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.experiments import pretended_runs
-from tests.runtime.process_probe import ends_within
+from tests.runtime.process_probe import children_of, ends_within
 from tff_defenses.experiments import claims, jobs, progress
 from tff_defenses.runtime import WorkerError
 
@@ -70,17 +70,27 @@ def test_runs_that_another_command_still_works_on_are_not_passed_over(tmp_path):
     jobs.run(configs, 1, ["-c", "pass"])
 
 
+# Processes 1, 3, 2, 4 end in this order, each once the end of the one before was seen:
+# a process stays in /proc until its parent asks for its exit code. 4 does not fail.
+ONE_BY_ONE = """
+import os, pathlib, sys, time
+number, folder = int(os.environ[sys.argv[1]]), pathlib.Path(sys.argv[2])
+print("number", number)
+(folder / f"pid{number}").symlink_to(f"/proc/{os.getpid()}")
+follows = {3: 1, 2: 3, 4: 2}
+if number in follows:
+  before = folder / f"pid{follows[number]}"
+  while not before.is_symlink() or before.exists():
+    time.sleep(0.02)
+sys.exit([3, 4, 5, 0][number - 1])
+"""
+
+
 def test_last_process_that_failed_is_cited(tmp_path):
-  script = (
-    "import os, sys, time\n"
-    f"number = int(os.environ[{jobs.CHILD_VARIABLE!r}])\n"
-    "print('number', number)\n"
-    "time.sleep([0, 1.5, 0][number - 1])\n"
-    "sys.exit([3, 4, 0][number - 1])\n"
-  )
   words = rf"{os.getpid()}-2\.log \(exit code 4\): number 2$"
+  argv = ["-c", ONE_BY_ONE, jobs.CHILD_VARIABLE, str(tmp_path)]
   with pytest.raises(WorkerError, match=words):
-    jobs.run(pretended_runs.configs(tmp_path, 3), 3, ["-c", script])
+    jobs.run(pretended_runs.configs(tmp_path, 4), 4, argv)
 
 
 def test_logs_of_another_command_are_left_alone(tmp_path):
@@ -99,7 +109,7 @@ def test_interrupted_parent_ends_its_processes(arguments, tmp_path):
   def interrupt():
     while not progress.claims.is_held(configs[0].output_dir):
       time.sleep(0.05)
-    pids.extend(children_of(os.getpid()))
+    pids.extend(children_of(os.getpid(), "pretended"))
     os.kill(os.getpid(), signal.SIGINT)
 
   threading.Thread(target=interrupt, daemon=True).start()
@@ -121,20 +131,7 @@ def test_killed_parent_takes_its_processes_along(arguments, tmp_path):
   deadline = time.monotonic() + 30
   while progress.status(config) != "running" and time.monotonic() < deadline:
     time.sleep(0.05)
-  pids = children_of(parent.pid)
+  pids = children_of(parent.pid, "pretended")
   parent.kill()
   parent.wait()
   assert pids and all(ends_within(pid, 5) for pid in pids)
-
-
-def children_of(pid):
-  """Processes started by a process."""
-  found = []
-  for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-    try:
-      parent = int(stat.read_text().rpartition(")")[2].split()[1])
-    except OSError:
-      continue
-    if parent == pid and "pretended" in (stat.parent / "cmdline").read_text():
-      found.append(int(stat.parent.name))
-  return found

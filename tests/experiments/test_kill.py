@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.experiments import toy_grid
-from tests.runtime.process_probe import ends_within, is_running
+from tests.runtime.process_probe import children_of, ends_within, is_running
 from tff_defenses.experiments import progress
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -36,15 +36,7 @@ def start(output, cache, names, log):
 
 def worker_of(driver):
   """Process id of a driver's TFF worker, or None."""
-  for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-    try:
-      parent = int(stat.read_text().rpartition(")")[2].split()[1])
-      command = (stat.parent / "cmdline").read_text()
-    except OSError:
-      continue
-    if parent == driver and "worker_binary" in command:
-      return int(stat.parent.name)
-  return None
+  return next(iter(children_of(driver, "worker_binary")), None)
 
 
 def rounds_of(configs):

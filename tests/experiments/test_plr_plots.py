@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from tests.experiments.templates import KERNEL
 from tff_defenses.experiments import plr_plots
@@ -10,11 +9,6 @@ from tff_defenses.experiments.plr_files import Plrs
 
 NAN = float("nan")
 NAMES = np.array(["cat", "dog", "fox", "owl"])
-
-
-@pytest.fixture
-def axes():
-  return Figure().subplots()
 
 
 def representations(rng, *, labels=None, malicious=(False, False, True)):

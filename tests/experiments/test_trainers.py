@@ -1,24 +1,15 @@
 """The two kinds of training: the common start, and states of clients not drawn."""
 
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.experiments import toy_runs
-from tff_defenses.experiments import federation, starts, trainers
-from tff_defenses.learning import pretraining, root_training
-
-
-@pytest.fixture
-def toy(tmp_path, shard_cache):
-  return lambda **changes: toy_runs.toy(tmp_path, shard_cache, **changes)
-
-
-def equal(one, other):
-  pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
-  return all(np.array_equal(a, b) for a, b in pairs)
+from tests.doubles import equal, weights_of
+from tff_defenses.experiments import federation, shards, starts, trainers
+from tff_defenses.learning import fed_avg, fl_plas, local, pretraining, root_training
 
 
 def test_defenses_of_a_comparison_share_one_start(toy, monkeypatch, runtime):
@@ -60,6 +51,16 @@ def test_start_may_be_untrained(toy, monkeypatch):
   assert equal(trainer.initial_weights.trainable, model.trainable_variables)
 
 
+def test_personal_models_begin_at_the_common_start(fl_plas_run, runtime):
+  trainer = fl_plas_run.trainer
+  begin = trainer.initial_weights
+  assert not equal(begin, weights_of(trainer.keras_fn()))  # it was trained
+  server, clients = trainer.start(runtime)
+  assert equal(server.global_model_weights, begin) and len(clients) == 4
+  for client in clients:
+    assert equal(trainer.process.client_weights(server, client), begin)
+
+
 def test_client_that_is_not_drawn_keeps_its_state(fl_plas_run, runtime):
   trainer, (server, clients) = fl_plas_run.trainer, fl_plas_run.states
   (_, after), _ = trainer.step(runtime, (server, clients), 4, [0, 2])
@@ -94,6 +95,19 @@ def test_personal_models_are_scored_without_the_malicious_clients(
   kernels = [weights.trainable[-2] for weights in models]
   assert not equal(kernels[0], kernels[1])  # private layers differ,
   assert equal(models[0].trainable[0], models[1].trainable[0])  # shared ones do not
+
+
+def test_only_the_rounds_models_are_scored_if_asked_for(fl_plas_run, monkeypatch):
+  trainer, states = fl_plas_run.trainer, fl_plas_run.states
+  drawn = federation.draw_clients(trainer.config, trainer.config.rounds)
+  monkeypatch.setattr(trainer, "scorer", FakeScorer())
+  sampled = dataclasses.replace(trainer.config, eval_clients="sampled")
+  monkeypatch.setattr(trainer, "config", sampled)
+  trainer.score(states)
+  benign = [c for c in drawn if not trainer.federation.malicious[c]]
+  assert 0 < len(benign) < 3  # the federation has three benign clients
+  models = [trainer.process.client_weights(states[0], states[1][c]) for c in benign]
+  assert equal(trainer.scorer.benign, models)
 
 
 def test_malicious_models_are_scored_after_the_last_round_only(
@@ -146,6 +160,78 @@ def test_client_inputs_are_those_of_the_drawn_clients(fl_plas_run):
   inputs = fl_plas_run.trainer.client_inputs(2, [1, 3])
   assert [int(x["client_index"]) for x in inputs] == [1, 3]
   assert [bool(x["is_malicious"]) for x in inputs] == [False, True]
+
+
+@pytest.fixture
+def reads(monkeypatch):
+  """How shards are read; the number of passes takes the place of what is read."""
+  found = []
+
+  def read(path, *, seed, **settings):
+    del path, seed
+    found.append(settings)
+    return tf.constant(settings["epochs"])
+
+  monkeypatch.setattr(shards, "read", read)
+  return found
+
+
+@pytest.fixture
+def record(monkeypatch):
+  """Puts a record of its arguments in the place of what builds a learning process."""
+
+  def replace(module, name):
+    given, signature = {}, inspect.signature(getattr(module, name))
+
+    def build(*arguments, **settings):
+      given.update(signature.bind(*arguments, **settings).arguments)
+
+    monkeypatch.setattr(module, name, build)
+    return given
+
+  return replace
+
+
+TRAINING = {
+  "local_epochs": 3,
+  "batch_size": 4,
+  "drop_remainder": True,
+  "augment": "crop_flip",
+  "rate_decay": 0.5,
+  "pretrain_on_aux": False,
+}
+SELF = {"attack": "krum_backdoor", "attack_settings": {"form": "self"}}  # ten passes
+
+
+@pytest.mark.parametrize(
+  ("builder", "settings", "passes"),
+  [
+    ((fed_avg, "build_fed_avg"), SELF, [3, 10]),
+    ((fl_plas, "build_fl_plas"), {"defense": "fl_plas", "attack": "scaling"}, [3, 3]),
+    ((local, "build_local"), {"defense": "local"}, [3]),
+  ],
+)
+def test_clients_and_attackers_train_as_the_config_says(
+  builder, settings, passes, record, reads, toy, runtime
+):
+  given = record(*builder)
+  config = toy(**TRAINING, malicious_fraction=0.34, **settings)
+  trainer = trainers.build(config, federation.build(config), runtime)
+  assert given["rate_decay"] == 0.5
+  (client,) = trainer.client_inputs(1, [0])
+  names = ["dataset_computation", "attack_dataset_computation"][: len(passes)]
+  assert [given[name](client) for name in names] == passes
+  for read in reads:
+    assert read.pop("epochs") in passes
+    assert read.pop("image_shape") == (28, 28, 1)
+    assert read == {"batch_size": 4, "drop_remainder": True, "augment": "crop_flip"}
+
+
+def test_batch_norm_statistics_are_combined_as_the_config_says(record, toy, runtime):
+  given = record(fed_avg, "build_fed_avg")
+  config = toy(defense="fedavg", moving_statistics="authors", pretrain_on_aux=False)
+  trainers.build(config, federation.build(config), runtime)
+  assert given["moving_statistics"] == "first"
 
 
 def test_the_servers_own_training_follows_the_clients(toy, monkeypatch):

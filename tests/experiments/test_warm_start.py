@@ -6,9 +6,8 @@ import threading
 
 import numpy as np
 import pytest
-import tensorflow as tf
-import tensorflow_federated as tff
 
+from tests.doubles import equal, weights_of
 from tests.experiments import toy_runs
 from tff_defenses.experiments import (
   federation,
@@ -49,18 +48,6 @@ def counted(monkeypatch):
 
   monkeypatch.setattr(global_trainer.GlobalTrainer, "step", step)
   return numbers
-
-
-def equal(one, other):
-  pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
-  return all(np.array_equal(a, b) for a, b in pairs)
-
-
-def weights_of(model):
-  return tff.learning.models.ModelWeights(
-    [v.numpy() for v in model.trainable_variables],
-    [v.numpy() for v in model.non_trainable_variables],
-  )
 
 
 def warm(config, runtime):

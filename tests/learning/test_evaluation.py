@@ -9,6 +9,7 @@ import tensorflow_federated as tff
 
 from models import MODELS
 from tests import doubles
+from tests.doubles import weights_of
 from tff_defenses.learning import evaluation
 
 LENET = functools.partial(MODELS["lenet"].build, seed=1, image_shape=(8, 8, 1))
@@ -23,19 +24,12 @@ def images_of(shape, size=7, seed=0):
 IMAGES = images_of((8, 8, 1))
 
 
-def model_weights(model):
-  return tff.learning.models.ModelWeights(
-    [v.numpy() for v in model.trainable_variables],
-    [v.numpy() for v in model.non_trainable_variables],
-  )
-
-
 def client_weights(num_shared=4, clients=3):
   """LeNets that share their first tensors and differ in all others."""
-  shared = model_weights(LENET(seed=2)).trainable[:num_shared]
+  shared = weights_of(LENET(seed=2)).trainable[:num_shared]
   return [
     tff.learning.models.ModelWeights(
-      [*shared, *model_weights(LENET(seed=10 + i)).trainable[num_shared:]], []
+      [*shared, *weights_of(LENET(seed=10 + i)).trainable[num_shared:]], []
     )
     for i in range(clients)
   ]
@@ -60,18 +54,18 @@ def test_predictions_equal_keras_whatever_the_batches(batch_size):
   model = LENET(seed=5)
   logits = model(IMAGES.astype(np.float32), training=False)
   evaluator = evaluation.Evaluator(LENET, batch_size=batch_size)
-  found = evaluator.probabilities(model_weights(model), IMAGES)
+  found = evaluator.probabilities(weights_of(model), IMAGES)
   np.testing.assert_allclose(found, tf.nn.softmax(logits), rtol=1e-4, atol=1e-6)
   np.testing.assert_allclose(found.sum(axis=1), np.ones(7), rtol=1e-5)
   assert found.shape == (7, 10) and found.dtype == np.float32
-  classes = evaluator.predict(model_weights(model), IMAGES)
+  classes = evaluator.predict(weights_of(model), IMAGES)
   assert classes.dtype == np.int32
   np.testing.assert_array_equal(classes, np.argmax(logits, axis=1))
 
 
 def test_each_call_takes_its_own_weights():
   evaluator = evaluation.Evaluator(LENET)
-  one, two = (model_weights(LENET(seed=s)) for s in (5, 6))
+  one, two = (weights_of(LENET(seed=s)) for s in (5, 6))
   first = evaluator.probabilities(one, IMAGES)
   assert np.any(evaluator.probabilities(two, IMAGES) != first)
   np.testing.assert_array_equal(evaluator.probabilities(one, IMAGES), first)
@@ -90,14 +84,14 @@ def test_moving_statistics_are_used_and_stay_as_they_are():
   model = keras_fn()
   model.non_trainable_variables[0].assign([100.0])
   model.non_trainable_variables[1].assign([2500.0])
-  weights, (images, _) = model_weights(model), doubles.tiny_images(0, 9)
+  weights, (images, _) = weights_of(model), doubles.tiny_images(0, 9)
   found = evaluation.Evaluator(keras_fn, batch_size=4).probabilities(weights, images)
   expected = tf.nn.softmax(model(images, training=False))
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_other_numbers_of_weights_raise():
-  weights = model_weights(LENET())
+  weights = weights_of(LENET())
   short = tff.learning.models.ModelWeights(weights.trainable[:-1], [])
   with pytest.raises(ValueError):
     evaluation.Evaluator(LENET).predict(short, IMAGES)
@@ -152,7 +146,7 @@ def batch_norm_fn():
 
 def test_moving_statistics_differ_by_client():
   """Shared gamma and beta, means 50 and 150: a pixel of 100 lies above and below."""
-  trainable = model_weights(batch_norm_fn()).trainable
+  trainable = weights_of(batch_norm_fn()).trainable
   clients = [
     tff.learning.models.ModelWeights(trainable, [np.float32([m]), np.float32([1.0])])
     for m in (50, 150)
@@ -163,7 +157,7 @@ def test_moving_statistics_differ_by_client():
 
 
 def test_classifier_kernel_holds_the_templates():
-  weights = model_weights(LENET(seed=5))
+  weights = weights_of(LENET(seed=5))
   evaluator = evaluation.Evaluator(LENET)
   kernel = evaluator.classifier_kernel(weights)
   assert kernel.shape == (128, 10)

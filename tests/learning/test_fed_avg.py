@@ -7,22 +7,30 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from attacks.training import scaling
 from tests import doubles
-from tests.doubles import dataset, one_weight_model
+from tests.attacks import training_doubles as td
+from tests.doubles import dataset, equal, one_weight_model
 from tff_defenses.aggregators import flare, krum, mean
-from tff_defenses.learning import fed_avg
+from tff_defenses.learning import fed_avg, server_work
+from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE
 
 pytestmark = pytest.mark.usefixtures("runtime")
 SGD = tff.learning.optimizers.build_sgdm(0.25)  # x = 1: a step halves w - y
+
+
+@pytest.fixture(scope="module")
+def process(runtime):
+  """With every default; compiled once."""
+  return fed_avg.build_fed_avg(one_weight_model, SGD)
 
 
 def weight(state):
   return float(state.global_model_weights.trainable[0][0, 0])
 
 
-def test_one_step_by_hand():
+def test_one_step_by_hand(process):
   # Client a: w = 1 - 0.25 * 2 * (1 - 3) = 2; client b: w = 1 - 0.25 * 2 * 1 = 0.5.
-  process = fed_avg.build_fed_avg(one_weight_model, SGD)
   clients = [dataset([1], [3]), dataset([1], [0])]
   state, metrics = process.next(process.initialize(), clients)
   assert weight(state) == pytest.approx(1.25)
@@ -48,8 +56,7 @@ def test_learning_rate_decays_by_round():
   assert weight(state) == pytest.approx(2.25)
 
 
-def test_a_client_without_data_changes_nothing():
-  process = fed_avg.build_fed_avg(one_weight_model, SGD)
+def test_a_client_without_data_changes_nothing(process):
   state, metrics = process.next(process.initialize(), [dataset([], [])])
   assert weight(state) == 1.0
   assert metrics["clients"]["train_loss"] == 0.0
@@ -65,8 +72,7 @@ def test_a_client_with_nan_never_reaches_the_global_model(factory):
   assert np.isfinite(metrics["clients"]["train_loss"])
 
 
-def test_if_all_clients_fail_the_weights_stay():
-  process = fed_avg.build_fed_avg(one_weight_model, SGD)
+def test_if_all_clients_fail_the_weights_stay(process):
   state, metrics = process.next(process.initialize(), [dataset([1], [np.inf])] * 2)
   assert weight(state) == 1.0
   assert metrics["aggregator"]["num_rejected"] == 2
@@ -115,8 +121,7 @@ def test_initial_weights_are_where_the_first_round_starts():
     fed_avg.build_fed_avg(one_weight_model, SGD, initial_weights=wrong)
 
 
-def test_weights_can_be_read_and_set():
-  process = fed_avg.build_fed_avg(one_weight_model, SGD)
+def test_weights_can_be_read_and_set(process):
   state = process.initialize()
   new = tff.learning.models.ModelWeights([np.float32([[7.0]])], [])
   state = process.set_model_weights(state, new)
@@ -136,14 +141,19 @@ def batch_norm_model():
   return tff.learning.models.from_keras_model(keras, loss=loss, input_spec=spec)
 
 
-def test_batch_norm_statistics_follow_the_rules_weights():
+@pytest.fixture(scope="module")
+def batch_norm_process(runtime):
+  return fed_avg.build_fed_avg(batch_norm_model, SGD)
+
+
+def test_batch_norm_statistics_follow_the_rules_weights(batch_norm_process):
   """Momentum 0: a client's statistics are its batch's mean, here 2 and 6."""
   clients = [
     dataset([1, 3], [0, 0], batch_size=2),
     dataset([5, 7], [0, 0], batch_size=2),
     dataset([np.nan, 1], [0, 0], batch_size=2),
   ]
-  process = fed_avg.build_fed_avg(batch_norm_model, SGD)
+  process = batch_norm_process
   state, _ = process.next(process.initialize(), clients)
   means = state.global_model_weights.non_trainable[0]
   assert means.tolist() == pytest.approx([4.0])
@@ -151,6 +161,63 @@ def test_batch_norm_statistics_follow_the_rules_weights():
   state, metrics = process.next(process.initialize(), clients)
   picked = int(metrics["aggregator"]["selected"].argmax())
   assert state.global_model_weights.non_trainable[0].tolist() == [[2.0], [6.0]][picked]
+
+
+@pytest.mark.parametrize(
+  ("form", "fails", "expected"),
+  [("first", False, 2.0), ("first", True, 6.0), ("initial", False, 0.0)],
+)
+def test_batch_norm_statistics_may_be_one_clients_or_none(form, fails, expected):
+  """Means of 2 and 6; FL-PLAS's code takes the first client's, or keeps its own."""
+  clients = [
+    dataset([np.nan if fails else 1, 3], [0, 0], batch_size=2),
+    dataset([5, 7], [0, 0], batch_size=2),
+  ]
+  process = fed_avg.build_fed_avg(batch_norm_model, SGD, moving_statistics=form)
+  state, _ = process.next(process.initialize(), clients)
+  assert state.global_model_weights.non_trainable[0].tolist() == [expected]
+
+
+def test_unknown_form_of_batch_norm_statistics_raises():
+  with pytest.raises(ValueError, match="`moving_statistics` must be one of 'mean'"):
+    fed_avg.build_fed_avg(batch_norm_model, SGD, moving_statistics="last")
+
+
+def test_batch_norm_statistics_stay_if_all_clients_fail(batch_norm_process):
+  before = batch_norm_process.initialize()
+  failing = [dataset([np.nan, 1], [0, 0], batch_size=2)] * 2
+  after, metrics = batch_norm_process.next(before, failing)
+  assert metrics["aggregator"]["num_rejected"] == 2
+  assert equal(after.global_model_weights, before.global_model_weights)
+
+
+@pytest.mark.parametrize(
+  ("measured", "expected"),
+  [
+    ({"num_rejected": 7, "weight": 2}, 2),
+    ({"votes": 7, "trust": 3}, 3),  # FLARE
+    ({"num_rejected": 7}, 1),
+    ((), 1),
+  ],
+)
+def test_statistics_weigh_as_the_rule_reports(measured, expected):
+  assert server_work.client_weights(measured, default=1) == expected
+
+
+def test_an_attack_may_pass_over_the_data_more_often():
+  """It trains on its own two passes, not on the clients' one."""
+
+  @tff.tensorflow.computation(CLIENT_INPUT_TYPE)
+  def read_twice(client):
+    del client
+    return td.batches().repeat(2)
+
+  honest = scaling.ScalingAttack(gamma=1.0)
+  found = td.federated_round(
+    honest, malicious=[True], attack_dataset_computation=read_twice
+  )
+  trained = td.plain_training(td.cross_entropy, data=td.batches().repeat(2))
+  td.assert_close(found, td.minus(td.THETA, trained))
 
 
 def test_errors_name_what_is_wrong():

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from models import split
+from tests.doubles import equal
 from tff_defenses.aggregators import krum, mean
 from tff_defenses.learning import fed_avg, fl_plas
 
@@ -44,40 +45,45 @@ def build(**settings):
   return fl_plas.build_fl_plas(MODEL_FN, SGD, ["features"], **settings)
 
 
+@pytest.fixture(scope="module")
+def process(runtime):
+  """With every default; compiled once."""
+  return build()
+
+
 def start(process, clients=3):
   state = process.initialize()
   return state, [process.initial_client_state(state) for _ in range(clients)]
 
 
-def assert_equal(one, two):
-  for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(two), strict=True):
-    np.testing.assert_array_equal(a, b)
-
-
-def train_alone(weights, data):
+def train_alone(weights, data, *, rate=0.1, epochs=1):
   """One client's round in plain Keras; returns the trained weights."""
   model = keras_fn()
   model.set_weights(weights)
   loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-  for batch in data:
+  for batch in data.repeat(epochs):
     with tf.GradientTape() as tape:
       value = loss(batch["y"], model(batch["x"], training=True))
     gradients = tape.gradient(value, model.trainable_variables)
     for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
-      variable.assign_sub(0.1 * gradient)
+      variable.assign_sub(rate * gradient)
   return model.get_weights()
 
 
 def test_two_rounds_equal_plain_keras_training():
-  """Eq. (8) and (9): shared layers averaged, classifiers kept, over two rounds."""
-  process = build()
+  """Eq. (8) and (9): shared layers averaged, classifiers kept, over two rounds.
+
+  Of two passes each; the learning rate halves from the first to the second.
+  """
+  process = build(local_epochs=2, rate_decay=0.5)
   state, client_states = start(process)
   shared = keras_fn().get_weights()[:2]
   private = [keras_fn().get_weights()[2:] for _ in CLIENTS]
-  for _ in range(2):
+  for rate in (0.1, 0.05):
     state, client_states, _ = process.next(state, client_states, CLIENTS)
     trained = [
-      train_alone([*shared, *p], c) for p, c in zip(private, CLIENTS, strict=True)
+      train_alone([*shared, *p], c, rate=rate, epochs=2)
+      for p, c in zip(private, CLIENTS, strict=True)
     ]
     shared = [np.mean([t[i] for t in trained], axis=0) for i in range(2)]
     private = [t[2:] for t in trained]
@@ -89,12 +95,11 @@ def test_two_rounds_equal_plain_keras_training():
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_the_servers_private_variables_never_move():
-  process = build()
+def test_the_servers_private_variables_never_move(process):
   state, client_states = start(process)
   before = state.global_model_weights.trainable[2:]
   state, client_states, _ = process.next(state, client_states, CLIENTS)
-  assert_equal(state.global_model_weights.trainable[2:], before)
+  assert equal(state.global_model_weights.trainable[2:], before)
   assert not np.array_equal(client_states[0]["private"][0], before[0])
 
 
@@ -104,17 +109,16 @@ def test_everything_shared_is_fed_avg():
   state, client_states, _ = whole.next(state, client_states, CLIENTS)
   plain = fed_avg.build_fed_avg(MODEL_FN, SGD)
   expected, _ = plain.next(plain.initialize(), CLIENTS)
-  assert_equal(state.global_model_weights, expected.global_model_weights)
+  assert equal(state.global_model_weights, expected.global_model_weights)
   assert client_states[0]["private"] == []
 
 
-def test_a_client_not_drawn_keeps_its_state_and_gets_the_new_shared_layers():
-  process = build()
+def test_a_client_not_drawn_keeps_its_state_and_gets_the_new_shared_layers(process):
   state, client_states = start(process)
   state, drawn, _ = process.next(state, client_states[:2], CLIENTS[:2])
   weights = process.client_weights(state, client_states[2])
-  assert_equal(weights.trainable[:2], state.global_model_weights.trainable[:2])
-  assert_equal(weights.trainable[2:], client_states[2]["private"])
+  assert equal(weights.trainable[:2], state.global_model_weights.trainable[:2])
+  assert equal(weights.trainable[2:], client_states[2]["private"])
   # Its later training starts from the layers it now gets: lazy equals eager overwrite.
   _, late, _ = process.next(state, [client_states[2]], [CLIENTS[2]])
   alone = train_alone(tf.nest.flatten(weights.trainable), CLIENTS[2])
@@ -122,44 +126,54 @@ def test_a_client_not_drawn_keeps_its_state_and_gets_the_new_shared_layers():
   del drawn
 
 
-def test_a_poisoned_classifier_stays_with_its_client():
-  process = build()
+def test_a_poisoned_classifier_stays_with_its_client(process):
   state, client_states = start(process)
   poisoned = [np.full_like(x, 9.0) for x in client_states[1]["private"]]
   client_states[1] = collections.OrderedDict(private=poisoned, statistics=[])
   weights = process.client_weights(state, client_states[0])
-  assert_equal(weights.trainable, state.global_model_weights.trainable)
+  assert equal(weights.trainable, state.global_model_weights.trainable)
 
 
-def test_a_client_with_nan_keeps_its_old_state_and_is_left_out():
-  process = build()
+def test_a_client_with_nan_keeps_its_old_state_and_is_left_out(process):
   state, client_states = start(process)
   broken = dataset(5, 0).map(
     lambda b: collections.OrderedDict(x=b["x"] * np.nan, y=b["y"])
   )
   state, after, metrics = process.next(state, client_states, [*CLIENTS[:2], broken])
   assert metrics["aggregator"]["num_rejected"] == 1
-  assert_equal(after[2], client_states[2])
+  assert equal(after[2], client_states[2])
   assert np.isfinite(state.global_model_weights.trainable[0]).all()
 
 
 def test_another_rule_on_the_shared_layers():
   process = build(aggregator=krum.KrumFactory(1))
   state, client_states = start(process)
-  _, _, metrics = process.next(state, client_states, CLIENTS)
-  assert metrics["aggregator"]["selected"].sum() == 1
+  state, _, metrics = process.next(state, client_states, CLIENTS)
+  (picked,) = np.flatnonzero(metrics["aggregator"]["selected"])
+  alone = train_alone(keras_fn().get_weights(), CLIENTS[picked])
+  found = state.global_model_weights.trainable
+  for a, b in zip(found[:2], alone[:2], strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_weighting_by_examples_is_algorithm_1():
-  clients = [dataset(0, 0, size=2), dataset(1, 1, size=6)]
-  process = build(weighting="examples")
+def weights_of_unequal_clients(process):
+  """What clients of two and of six images weigh in the mean."""
   state, client_states = start(process, 2)
+  clients = [dataset(0, 0, size=2), dataset(1, 1, size=6)]
   _, _, metrics = process.next(state, client_states, clients)
-  assert metrics["aggregator"]["weight"].tolist() == [0.25, 0.75]
-  again = build(aggregator=mean.FiniteMeanFactory("examples"))
-  state, client_states = start(again, 2)
-  _, _, same = again.next(state, client_states, clients)
-  assert same["aggregator"]["weight"].tolist() == [0.25, 0.75]
+  return metrics["aggregator"]["weight"].tolist()
+
+
+@pytest.mark.parametrize(
+  "settings",
+  [{"weighting": "examples"}, {"aggregator": mean.FiniteMeanFactory("examples")}],
+)
+def test_weighting_by_examples_is_algorithm_1(settings):
+  assert weights_of_unequal_clients(build(**settings)) == [0.25, 0.75]
+
+
+def test_clients_weigh_alike_by_default(process):
+  assert weights_of_unequal_clients(process) == [0.5, 0.5]
 
 
 def batch_norm_fn():
@@ -196,7 +210,7 @@ def test_shared_statistics_reach_clients_that_were_not_drawn():
   state, _, _ = process.next(state, client_states[:1], CLIENTS[:1])
   statistics = state.global_model_weights.non_trainable
   late = process.client_weights(state, client_states[1])
-  assert_equal(late.non_trainable, statistics)
+  assert equal(late.non_trainable, statistics)
   assert np.any(statistics[0] != client_states[1]["statistics"][0])
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from models import split
+from tests.doubles import equal
 from tff_defenses.learning import fl_plas
 from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE
 
@@ -60,12 +61,39 @@ class SendsItsStart:
     return craft
 
 
-@tff.tensorflow.computation(CLIENT_INPUT_TYPE)
-def read(client):
-  del client
+class CountsBatches:
+  """Sends the number of batches that it is given, in every place."""
+
+  sees = frozenset({"own_data"})
+
+  def build_craft(self, model, work):
+    del model, work
+
+    def craft(weights, dataset, round_number, honest, benign_mean):
+      del round_number, honest, benign_mean
+      count = tf.cast(dataset.reduce(0, lambda n, _: n + 1), tf.float32)
+      update = [tf.fill(w.shape, count) for w in weights.trainable]
+      return update, list(weights.non_trainable)
+
+    return craft
+
+
+def batches():
   images = np.random.default_rng(0).random((4, 2, 2, 1), np.float32)
   data = collections.OrderedDict(x=images, y=np.int32([0, 1, 1, 0]))
   return tf.data.Dataset.from_tensor_slices(data).batch(2)
+
+
+@tff.tensorflow.computation(CLIENT_INPUT_TYPE)
+def read(client):
+  del client
+  return batches()
+
+
+@tff.tensorflow.computation(CLIENT_INPUT_TYPE)
+def read_three_times(client):
+  del client
+  return batches().repeat(3)
 
 
 def run(attack, *, malicious=True, rounds=1, **settings):
@@ -84,27 +112,39 @@ def run(attack, *, malicious=True, rounds=1, **settings):
   return state.global_model_weights, states
 
 
-def assert_equal(one, two):
-  for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(two), strict=True):
-    np.testing.assert_array_equal(a, b)
+@pytest.fixture(scope="module")
+def clean_run(runtime):
+  """(weights, client states) after a round without an attack."""
+  return run(None)
 
 
-@pytest.mark.usefixtures("runtime")
-def test_the_crafted_shared_part_is_averaged_and_client_states_stay_honest():
-  """Mean of the honest update h and 8: theta - (h + 8) / 2; h from a clean run."""
-  clean, clean_states = run(None)
-  attacked, states = run(SendsConstants())
-  for start, after, found in zip(
-    [np.ones(1), np.zeros(1)], clean.trainable[:2], attacked.trainable[:2], strict=True
+def assert_averaged_with(sent, clean, attacked):
+  """The shared layers moved by the mean of the honest update h and `sent`.
+
+  theta - (h + sent) / 2, where a clean run ends in theta - h; theta is 1 and 0.
+  """
+  for theta, after, found in zip(
+    [1.0, 0.0], clean.trainable[:2], attacked.trainable[:2], strict=True
   ):
-    np.testing.assert_allclose(found, start - ((start - after) + 8) / 2, rtol=1e-6)
-  assert_equal(attacked.trainable[2:], clean.trainable[2:])
-  assert_equal(states, clean_states)
+    np.testing.assert_allclose(found, theta - ((theta - after) + sent) / 2, rtol=1e-6)
 
 
-@pytest.mark.usefixtures("runtime")
-def test_without_a_malicious_client_nothing_changes():
-  assert_equal(run(SendsConstants(), malicious=False), run(None))
+def test_the_crafted_shared_part_is_averaged_and_client_states_stay_honest(clean_run):
+  clean, clean_states = clean_run
+  attacked, states = run(SendsConstants())
+  assert_averaged_with(8, clean, attacked)
+  assert equal(attacked.trainable[2:], clean.trainable[2:])
+  assert equal(states, clean_states)
+
+
+def test_an_attack_may_pass_over_the_data_more_often(clean_run):
+  """Three passes over two batches."""
+  attacked, _ = run(CountsBatches(), attack_dataset_computation=read_three_times)
+  assert_averaged_with(6, clean_run[0], attacked)
+
+
+def test_without_a_malicious_client_nothing_changes(clean_run):
+  assert equal(run(SendsConstants(), malicious=False), clean_run)
 
 
 @pytest.mark.usefixtures("runtime")
@@ -115,10 +155,9 @@ def test_crafted_statistics_count_where_statistics_are_shared():
     np.testing.assert_allclose(after, (before + 5) / 2, rtol=1e-6)
 
 
-@pytest.mark.usefixtures("runtime")
-def test_the_attack_is_given_the_servers_shared_layers():
+def test_the_attack_is_given_the_servers_shared_layers(clean_run):
   """Sends gamma = 1 as its update; the honest one is h: 1 - (h + 1) / 2."""
-  clean, _ = run(None)
+  clean, _ = clean_run
   attacked, _ = run(SendsItsStart())
   honest = 1 - clean.trainable[0]
   np.testing.assert_allclose(attacked.trainable[0], 1 - (honest + 1) / 2, rtol=1e-6)

@@ -8,11 +8,11 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from models import split
+from tests.doubles import equal
 from tests.learning.test_fl_plas import (
   CLIENTS,
   MODEL_FN,
   SGD,
-  assert_equal,
   dataset,
   keras_fn,
   start,
@@ -21,6 +21,12 @@ from tests.learning.test_fl_plas import (
 from tff_defenses.learning import fl_plas, local
 
 pytestmark = pytest.mark.usefixtures("runtime")
+
+
+@pytest.fixture(scope="module")
+def process(runtime):
+  """With every default; compiled once."""
+  return local.build_local(MODEL_FN, SGD)
 
 
 def two_rounds(process, clients):
@@ -32,30 +38,30 @@ def two_rounds(process, clients):
 
 
 def test_one_client_trains_as_in_plain_keras():
-  _, states, _ = two_rounds(local.build_local(MODEL_FN, SGD), CLIENTS[:1])
+  """Two passes a round; the learning rate halves from the first to the second."""
+  process = local.build_local(MODEL_FN, SGD, local_epochs=2, rate_decay=0.5)
+  _, states, _ = two_rounds(process, CLIENTS[:1])
   weights = keras_fn().get_weights()
-  for _ in range(2):
-    weights = train_alone(weights, CLIENTS[0])
+  for rate in (0.1, 0.05):
+    weights = train_alone(weights, CLIENTS[0], rate=rate, epochs=2)
   for found, expected in zip(states[0]["private"], weights, strict=True):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_client_does_not_depend_on_the_others():
-  process = local.build_local(MODEL_FN, SGD)
+def test_a_client_does_not_depend_on_the_others(process):
   _, one, _ = two_rounds(process, CLIENTS)
   _, other, _ = two_rounds(process, [CLIENTS[0], dataset(7, 0), dataset(8, 0, size=2)])
-  assert_equal(one[0], other[0])
+  assert equal(one[0], other[0])
   assert not np.array_equal(one[1]["private"][0], other[1]["private"][0])
 
 
-def test_the_servers_model_never_moves_and_clients_own_all_layers():
-  process = local.build_local(MODEL_FN, SGD)
+def test_the_servers_model_never_moves_and_clients_own_all_layers(process):
   first, _ = start(process)
   state, clients, _ = two_rounds(process, CLIENTS)
-  assert_equal(state.global_model_weights, first.global_model_weights)
+  assert equal(state.global_model_weights, first.global_model_weights)
   assert state.client_work == 3  # the number of the next round
   assert process.is_shared == (False,) * 4
-  assert_equal(
+  assert equal(
     process.client_weights(state, clients[1]).trainable, clients[1]["private"]
   )
 
@@ -75,19 +81,18 @@ def test_it_is_fl_plas_where_all_that_learns_is_private():
   _, shared, _ = two_rounds(fl_plas.build_fl_plas(model_fn, SGD, ["features"]), CLIENTS)
   _, own, _ = two_rounds(local.build_local(model_fn, SGD), CLIENTS)
   for one, other in zip(shared, own, strict=True):
-    assert_equal(one["private"], other["private"][2:])
+    assert equal(one["private"], other["private"][2:])
     assert not np.array_equal(one["private"][0], np.ones([4, 2]))
 
 
-def test_a_client_with_nan_keeps_its_old_state_and_is_counted():
-  process = local.build_local(MODEL_FN, SGD)
+def test_a_client_with_nan_keeps_its_old_state_and_is_counted(process):
   broken = dataset(5, 0).map(
     lambda b: collections.OrderedDict(x=b["x"] * np.nan, y=b["y"])
   )
   state, client_states = start(process, 2)
   _, after, metrics = process.next(state, client_states, [broken, CLIENTS[1]])
   assert metrics["aggregator"]["num_rejected"] == 1
-  assert_equal(after[0], client_states[0])
+  assert equal(after[0], client_states[0])
   assert not np.array_equal(after[1]["private"][0], client_states[1]["private"][0])
 
 

@@ -20,13 +20,14 @@ def pretrain(**settings):
   return pretraining.pretrain(MODEL_FN, IMAGES, LABELS, SGD, **settings)
 
 
-def train_in_keras(epochs, start=None):
+def train_in_keras(epochs, start=None, images=5):
   model = doubles.tiny_keras()
   if start is not None:
     model.set_weights(start)
   loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
   model.compile(tf.keras.optimizers.SGD(0.1), loss)
-  model.fit(IMAGES, LABELS, batch_size=2, epochs=epochs, shuffle=False, verbose=0)
+  data = IMAGES[:images], LABELS[:images]
+  model.fit(*data, batch_size=2, epochs=epochs, shuffle=False, verbose=0)
   return model.get_weights()
 
 
@@ -87,6 +88,13 @@ def start_of(**settings):
 def test_fed_avg_pretrains_on_the_auxiliary_data_by_default():
   found = start_of(auxiliary_data=(IMAGES, LABELS), local_epochs=2)
   assert_close(found, pretrain(batch_size=32).trainable)
+
+
+def test_fed_avg_pretrains_from_the_given_weights():
+  start = [w + 0.5 for w in doubles.tiny_keras().get_weights()]
+  weights = tff.learning.models.ModelWeights(start, [])
+  found = start_of(auxiliary_data=(IMAGES[:2], LABELS[:2]), initial_weights=weights)
+  assert_close(found, train_in_keras(1, start, images=2))
 
 
 def test_fed_avg_starts_untrained_where_that_is_switched_off():

@@ -21,6 +21,20 @@ def ends_within(pid, seconds):
   return not is_running(pid)
 
 
+def children_of(pid, word=""):
+  """Processes that a process started and whose command line holds a word."""
+  found = []
+  for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+      parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+      command = (folder / "cmdline").read_text()
+    except OSError:
+      continue  # it has ended
+    if parent == pid and word in command:
+      found.append(int(folder.name))
+  return found
+
+
 def environment_of(pid):
   """Environment variables a process was started with."""
   entries = pathlib.Path(f"/proc/{pid}/environ").read_text().split("\0")

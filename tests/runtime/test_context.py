@@ -1,6 +1,7 @@
 """Calls through the runtime: results, lost workers, time limits, several workers."""
 
 import collections
+import contextlib
 import logging
 import os
 import signal
@@ -23,7 +24,7 @@ from tff_defenses.runtime import (
 )
 
 _LONG = 100_000_000  # steps of `count_to`, 4 microseconds each: minutes
-_SECONDS = 400_000  # steps: one to two seconds
+_KILL_SECONDS = 0.4  # into a call
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,18 @@ def count_to():
 
 
 @pytest.fixture(scope="module")
+def steps_of_seconds(own_runtime, count_to):
+  """Steps that last about 1.5 seconds on this machine, by the fastest short call."""
+  own_runtime.call(count_to, 1)
+  short, seconds = 50_000, []
+  for _ in range(3):
+    started = time.monotonic()
+    own_runtime.call(count_to, short)
+    seconds.append(time.monotonic() - started)
+  return round(1.5 / min(seconds) * short)
+
+
+@pytest.fixture(scope="module")
 def total():
   import tensorflow_federated as tff
 
@@ -61,10 +74,16 @@ def total():
   return total
 
 
-def kill_soon(worker, seconds=0.4):
-  killer = threading.Timer(seconds, os.kill, (worker.pid, signal.SIGKILL))
+@contextlib.contextmanager
+def killed_soon(pid, number=signal.SIGKILL):
+  """Sends a process a signal while the body runs, never after it."""
+  killer = threading.Timer(_KILL_SECONDS, os.kill, (pid, number))
   killer.start()
-  return killer
+  try:
+    yield
+  finally:
+    killer.cancel()
+    killer.join()
 
 
 def test_import_is_light():
@@ -83,22 +102,22 @@ def test_shared_runtime_is_the_default_context(runtime, total):
 
 
 def test_worker_killed_during_a_call_is_replaced_and_the_call_repeated(
-  own_runtime, count_to, caplog
+  own_runtime, count_to, steps_of_seconds, caplog
 ):
   first = own_runtime.worker.pid
-  killer = kill_soon(own_runtime.worker)
-  with caplog.at_level(logging.WARNING):
-    assert own_runtime.call(count_to, _SECONDS) == _SECONDS
-  killer.join()
+  with caplog.at_level(logging.WARNING), killed_soon(first):
+    assert own_runtime.call(count_to, steps_of_seconds) == steps_of_seconds
   assert own_runtime.worker.pid != first
   assert "Repeating a call" in caplog.text and "SIGKILL" in caplog.text
   assert count_to(3) == 3  # the new worker is the default context
 
 
 def test_worker_killed_more_often_than_allowed_raises(own_runtime, count_to):
-  kill_soon(own_runtime.worker)
   started = time.monotonic()
-  with pytest.raises(WorkerError, match="SIGKILL") as raised:
+  with (
+    killed_soon(own_runtime.worker.pid),
+    pytest.raises(WorkerError, match="SIGKILL") as raised,
+  ):
     own_runtime.call(count_to, _LONG, max_restarts=0)
   assert time.monotonic() - started < 5
   assert not isinstance(raised.value, WorkerTimeoutError)
@@ -108,9 +127,9 @@ def test_worker_killed_more_often_than_allowed_raises(own_runtime, count_to):
 def test_computation_called_directly_does_not_wait_for_a_dead_worker(
   own_runtime, count_to
 ):
-  kill_soon(own_runtime.worker)
   started = time.monotonic()
-  with pytest.raises(WorkerError, match="SIGKILL"):
+  pid = own_runtime.worker.pid
+  with killed_soon(pid), pytest.raises(WorkerError, match="SIGKILL"):
     count_to(_LONG)
   assert time.monotonic() - started < 5
   with pytest.raises(WorkerError, match="no worker"):
@@ -128,8 +147,7 @@ def test_call_that_takes_too_long_raises_and_the_next_one_works(own_runtime, cou
 def test_ctrl_c_ends_the_call_and_the_worker(own_runtime, count_to):
   own_runtime.call(count_to, 1)
   pid = own_runtime.worker.pid
-  threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
-  with pytest.raises(KeyboardInterrupt):
+  with killed_soon(os.getpid(), signal.SIGINT), pytest.raises(KeyboardInterrupt):
     own_runtime.call(count_to, _LONG)
   assert ends_within(pid, 2)
   assert own_runtime.call(count_to, 6) == 6

@@ -99,7 +99,7 @@ def count_rounds(monkeypatch):
   def run(config, fails_at=None, **settings):
     trainer = CountsRounds(config, fails_at)
     monkeypatch.setattr(trainers, "build", lambda *_, **__: trainer)
-    runtime = types.SimpleNamespace(peak_memory_bytes=lambda: 0)
+    runtime = types.SimpleNamespace(peak_memory_bytes=lambda: 0, shrink=lambda: None)
     if fails_at is None:
       return trainer, loop.run(config, runtime, **settings)
     with pytest.raises(KeyboardInterrupt):
@@ -123,6 +123,18 @@ def test_resumed_run_does_again_what_no_checkpoint_holds(
   assert resumed.stepped == again
   table, done = result.folder.read("metrics.csv"), list(range(1, rounds + 1))
   assert table["round"].tolist() == table["accuracy"].tolist() == done
+
+
+def test_memory_of_earlier_runs_is_given_back_before_the_first_round(toy, monkeypatch):
+  done = []
+  trainer = CountsRounds(toy(rounds=1))
+  trainer.start = lambda _: (done.append("start"), (np.int32(0), []))[1]
+  monkeypatch.setattr(trainers, "build", lambda *_, **__: trainer)
+  runtime = types.SimpleNamespace(
+    peak_memory_bytes=lambda: 0, shrink=lambda: done.append("shrink")
+  )
+  loop.run(trainer.config, runtime)
+  assert done == ["shrink", "start"]
 
 
 def test_every_round_has_the_limit_that_was_asked_for(toy, count_rounds):

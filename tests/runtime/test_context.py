@@ -101,6 +101,21 @@ def test_shared_runtime_is_the_default_context(runtime, total):
   assert runtime.call(total, [1, 2]) == 3
 
 
+def test_worker_that_holds_too_much_is_replaced_and_no_other(
+  own_runtime, count_to, caplog
+):
+  first = own_runtime.worker.pid
+  held = own_runtime.worker.resident_bytes
+  assert 1e6 < held <= own_runtime.worker.peak_bytes
+  own_runtime.shrink(2 * held)
+  assert own_runtime.worker.pid == first
+  with caplog.at_level(logging.WARNING):
+    own_runtime.shrink(held // 2)
+  assert own_runtime.worker.pid not in (None, first)
+  assert count_to(3) == 3  # the new worker is the default context
+  assert not caplog.messages
+
+
 def test_worker_killed_during_a_call_is_replaced_and_the_call_repeated(
   own_runtime, count_to, steps_of_seconds, caplog
 ):

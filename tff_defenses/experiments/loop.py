@@ -114,6 +114,7 @@ def _run(
   """The rounds that are left, and the files that end a run."""
   _warn_outside_assumption(config)
   trainer = trainers.build(config, federation.build(config), runtime, progress=progress)
+  runtime.shrink()  # earlier runs, or the common start, may have left a lot behind
   states = trainer.start(runtime)
   saved = checkpoint.Checkpoints(folder.path / "checkpoint", fresh=fresh)
   whole = 0 if fresh else folder.whole_rounds()

@@ -11,6 +11,8 @@ from tff_defenses.runtime.errors import WorkerError, WorkerTimeoutError
 from tff_defenses.runtime.remote import RemoteWorkers
 from tff_defenses.runtime.worker import LocalWorker
 
+MOST_IDLE_BYTES = 2 * 2**30  # ours: a new worker takes a second or two
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -139,6 +141,19 @@ class Runtime:
     """Ends a local worker, or leaves remote ones; may be called repeatedly."""
     self._is_closed = True
     self.worker.stop()
+
+  def shrink(self, most_bytes: int = MOST_IDLE_BYTES) -> None:
+    """Starts the worker anew if it holds more than `most_bytes`; for between two runs.
+
+    A worker gives little back of what finished computations took: fifteen short runs of
+    up to 50 clients left it with more than 20 GB. Remote workers are left alone.
+
+    Raises:
+      WorkerError: the worker cannot be started again.
+    """
+    if self.worker.resident_bytes > most_bytes:
+      self.worker.stop()
+      self._start()
 
   def peak_memory_bytes(self) -> int:
     """Returns the largest resident size of this process plus that of its worker."""

@@ -80,6 +80,11 @@ class RemoteWorkers:
     """0: memory of other machines is not seen from here."""
     return 0
 
+  @property
+  def resident_bytes(self) -> int:
+    """0, as `peak_bytes`."""
+    return 0
+
   def describe_end(self) -> str:
     """Returns in words why there is no connection."""
     return f"The workers {', '.join(self.addresses)} are lost: {self._failure}."

@@ -161,6 +161,11 @@ class LocalWorker:
     self._note_peak()
     return self._peak_bytes
 
+  @property
+  def resident_bytes(self) -> int:
+    """The memory that the process holds now; 0 if none runs."""
+    return process.status_bytes(self.pid, "VmRSS")
+
   def log_tail(self) -> str:
     """Returns the last lines of the worker's output, indented."""
     text = ""

@@ -177,6 +177,16 @@ def test_scorecards_are_refreshed_when_the_rules_have_changed(source, tmp_path):
   assert {name: (target / name).read_text() for name in CARDS} == cards
 
 
+def test_the_command_refreshes_all_copies(source, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  publish.main([str(source)])
+  card = publish.PUBLISHED / source.name / CARDS[1]
+  text = card.read_text()
+  card.write_text("old")
+  publish.main(["--refresh"])
+  assert card.read_text() == text
+
+
 @pytest.mark.parametrize("arguments", [[], ["--refresh", "folder"]])
 def test_publishing_needs_a_folder_or_refresh(arguments, capsys):
   with pytest.raises(SystemExit):

@@ -117,8 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   if given.refresh == bool(given.folder):
     parser.error("name folders of runs, or give --refresh alone")
   if given.refresh:
-    changed = "\n".join(map(str, refresh()))
-    print(changed or f"the scorecards in {PUBLISHED} are as they would be now")
+    refresh()
   for name in given.folder:
     folder = pathlib.Path(name).expanduser().resolve()
     try:

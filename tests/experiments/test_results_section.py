@@ -65,6 +65,33 @@ def test_a_value_that_was_run_at_two_scales_counts_once(source, tmp_path):
   assert "| FLARE Table 2, Sec. 6.1 | full | 0 |" in results_section.section(folder)
 
 
+def test_values_in_another_reading_are_counted_apart(source, tmp_path):
+  folder, other = tmp_path / "published", tmp_path / "flare-table2-scale0.2"
+  plan = reproduction.plan(
+    "flare:table2",
+    scale=0.2,
+    seeds=[0],
+    datasets=["fashion_mnist"],
+    defenses=["flare"],
+    output_dir=str(other),
+  )
+  plan.save()
+  for config in plan.configs():
+    fake_runs.write(config)
+  shutil.copytree(source, folder / source.name)
+  assert "other readings" not in results_section.counts(folder)
+  shutil.copytree(other, folder / other.name)
+  assert (
+    results_section.counts(folder).count("In other readings of the papers: 1 ") == 1
+  )
+  rows = results_section.section(folder).splitlines()
+  total, readings = (next(r for r in rows if w in r) for w in ("| all", "| other read"))
+  numbers = [
+    [int(n.strip() or 0) for n in row.split("|")[4:-1]] for row in (total, readings)
+  ]
+  assert sum(numbers[0]) == 18 and sum(numbers[1]) == 1  # FLARE with mean votes
+
+
 def test_nothing_published_is_said(tmp_path):
   assert results_section.section(tmp_path) == "Nothing is published yet."
 

@@ -32,15 +32,22 @@ def section(folder: pathlib.Path = _FOLDER) -> str:
 
 
 def counts(folder: pathlib.Path = _FOLDER) -> str:
-  """One sentence: what became of all printed values of the tables run so far."""
+  """What became of all printed values of the tables run so far, in words."""
   cards = _with_printed_values(scorecard.build(plan) for plan in _plans(folder))
   total, tables = _total(cards), {card.plan.name for card in cards}
-  found = ", ".join(f"{total[word]} {word}" for word in _in_order(total))
   some = f"{len(tables)} tables and figures" if len(tables) != 1 else "table"
-  return (
-    f"Printed values in the {some} run so far: {found or 'none'}; "
-    "see [Results so far](#results-so-far)."
+  readings = _total_of_readings(cards)
+  others = (
+    f" In other readings of the papers: {_in_words(readings)}." if readings else ""
   )
+  return (
+    f"Printed values in the {some} run so far: {_in_words(total) or 'none'}; "
+    f"see [Results so far](#results-so-far).{others}"
+  )
+
+
+def _in_words(total) -> str:
+  return ", ".join(f"{total[word]} {word}" for word in _in_order(total))
 
 
 def _plans(folder):
@@ -53,8 +60,8 @@ def _plans(folder):
 
 def _overview(cards) -> str:
   """A row a folder: counts of the paper's printed values; reduced runs count apart."""
-  counted = [_words(card) for card in cards]
-  words = _in_order({word for found in counted for word in found})
+  counted, readings = [_words(card) for card in cards], _total_of_readings(cards)
+  words = _in_order({word for found in (*counted, readings) for word in found})
   lines = []
   for card, found in zip(cards, counted, strict=True):
     seeds = dict.fromkeys(tuple(sorted(s.by_seed)) for s in card.scores if s.by_seed)
@@ -65,6 +72,9 @@ def _overview(cards) -> str:
     lines.append([name, scale, shown, *numbers])
   total = _total(cards)
   lines.append(["all, each value once", "", "", *(str(total[word]) for word in words)])
+  if readings:
+    numbers = [str(readings[word] or "") for word in words]
+    lines.append(["other readings that were run", "", "", *numbers])
   return report_markdown.plain_table(["table", "scale", "seed numbers", *words], lines)
 
 
@@ -77,13 +87,22 @@ def _words(card) -> dict[str, int]:
 
 def _total(cards) -> collections.Counter:
   """Each printed value once, by the runs of the largest scale that measured it."""
+  return _largest((card, score) for card in cards for score in card.printed)
+
+
+def _total_of_readings(cards) -> collections.Counter:
+  """The same of values that were measured in another reading of the paper."""
+  scores = ((card, score) for card in cards for score in card.readings)
+  return _largest((card, score) for card, score in scores if score.by_seed)
+
+
+def _largest(scores) -> collections.Counter:
   found = {}
-  for card in sorted(cards, key=lambda card: card.plan.scale):
-    for score in card.printed:
-      cell = score.cell
-      place = cell.table, cell.row, cell.column, cell.metric
-      if cell.reported is not None and (score.by_seed or place not in found):
-        found[place] = card.word(score.kind)
+  for card, score in sorted(scores, key=lambda pair: pair[0].plan.scale):
+    cell = score.cell
+    place = cell.table, cell.row, cell.column, cell.metric
+    if cell.reported is not None and (score.by_seed or place not in found):
+      found[place] = card.word(score.kind)
   return collections.Counter(found.values())
 
 

@@ -45,11 +45,12 @@ def publish(folder: pathlib.Path, target: pathlib.Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     place = {"prefix": f".{target.name}-", "dir": target.parent}
     with tempfile.TemporaryDirectory(**place) as aside:  # a rename needs one disk
-      new, old = pathlib.Path(aside) / "new", pathlib.Path(aside) / "old"
+      new, old = pathlib.Path(aside) / target.name, pathlib.Path(aside) / ".old"
       for file in _wanted(folder):
         copy = new / file.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
+      _write_cards(new)  # without what has only begun
       _swap(new, target, old)
 
 
@@ -59,15 +60,18 @@ def refresh(published: pathlib.Path = PUBLISHED) -> list[pathlib.Path]:
   Raises:
     OutputError: a file cannot be read or written.
   """
-  changed = []
-  for folder in sorted(file.parent for file in published.glob("*/scorecard.csv")):
-    texts = report_files.texts(report.read(str(folder)))
-    for name in _CARD_FILES:
-      if (folder / name).read_text() != texts[name]:
-        with writing(folder):
-          write_text(folder / name, texts[name])
-        changed.append(folder / name)
-  return changed
+  folders = sorted(file.parent for file in published.glob("*/scorecard.csv"))
+  return [file for folder in folders for file in _write_cards(folder)]
+
+
+def _write_cards(folder) -> list[pathlib.Path]:
+  """Writes a copy's scorecards by what is in it; returns those that changed."""
+  texts = report_files.texts(report.read(str(folder)))
+  changed = [n for n in _CARD_FILES if (folder / n).read_text() != texts[n]]
+  for name in changed:
+    with writing(folder):
+      write_text(folder / name, texts[name])
+  return [folder / name for name in changed]
 
 
 def _check_apart(folder, target):

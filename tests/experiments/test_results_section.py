@@ -6,6 +6,21 @@ from tests.experiments import fake_runs
 from tff_defenses.experiments import publish, reproduction, results_section
 
 
+def run_table2(folder, *, scale, seed=0, defense="krum"):
+  """Pretends runs of FLARE's Table 2 on Fashion-MNIST, beside those of the folder."""
+  plan = reproduction.plan(
+    "flare:table2",
+    scale=scale,
+    seeds=[seed],
+    datasets=["fashion_mnist"],
+    defenses=[defense],
+    output_dir=str(folder),
+  )
+  plan.save()
+  for config in plan.configs():
+    fake_runs.write(config)
+
+
 def test_readme_counts_reduced_cells_apart_and_shows_what_was_run(source, tmp_path):
   publish.publish(source, tmp_path / "published" / source.name)
   text = results_section.section(tmp_path / "published")
@@ -27,17 +42,7 @@ def test_readme_gives_the_command_and_the_counts(source, tmp_path):
 
 
 def test_readme_has_a_command_for_each_set_of_seeds(source, tmp_path):
-  more = reproduction.plan(
-    "flare:table2",
-    scale=0.1,
-    seeds=[1],
-    datasets=["fashion_mnist"],
-    defenses=["krum"],
-    output_dir=str(source),
-  )
-  more.save()
-  for config in more.configs():
-    fake_runs.write(config)
+  run_table2(source, scale=0.1, seed=1)
   publish.publish(source, tmp_path / "published" / source.name)
   text = results_section.section(tmp_path / "published")
   assert "--defense=fedavg --attack=none --seeds=0 " in text
@@ -47,15 +52,7 @@ def test_readme_has_a_command_for_each_set_of_seeds(source, tmp_path):
 
 def test_a_value_that_was_run_at_two_scales_counts_once(source, tmp_path):
   folder, full = tmp_path / "published", tmp_path / "flare-table2"
-  plan = reproduction.plan(
-    "flare:table2",
-    seeds=[0],
-    datasets=["fashion_mnist"],
-    defenses=["krum"],
-    output_dir=str(full),
-  )
-  plan.save()
-  fake_runs.write(plan.configs()[0])
+  run_table2(full, scale=1.0)
   for made in (source, full):
     shutil.copytree(made, folder / made.name)
   assert "in the table run so far: " in results_section.counts(folder)
@@ -67,17 +64,7 @@ def test_a_value_that_was_run_at_two_scales_counts_once(source, tmp_path):
 
 def test_values_in_another_reading_are_counted_apart(source, tmp_path):
   folder, other = tmp_path / "published", tmp_path / "flare-table2-scale0.2"
-  plan = reproduction.plan(
-    "flare:table2",
-    scale=0.2,
-    seeds=[0],
-    datasets=["fashion_mnist"],
-    defenses=["flare"],
-    output_dir=str(other),
-  )
-  plan.save()
-  for config in plan.configs():
-    fake_runs.write(config)
+  run_table2(other, scale=0.2, defense="flare")
   shutil.copytree(source, folder / source.name)
   assert "other readings" not in results_section.counts(folder)
   shutil.copytree(other, folder / other.name)

@@ -1,5 +1,6 @@
 """What README says of published results."""
 
+import dataclasses
 import shutil
 
 from tests.experiments import fake_runs
@@ -103,3 +104,23 @@ def test_values_within_their_band_are_counted_first():
   words = ["missing", "off (reduced)", "within band (reduced)", "reproduced"]
   found = results_section._in_order(words)
   assert found == ["reproduced", "within band (reduced)", "off (reduced)", "missing"]
+
+
+def test_verdicts_of_too_few_seeds_are_counted(source, tmp_path):
+  folder = tmp_path / "published"
+  shutil.copytree(source, folder / source.name)
+  assert "fewer seeds" not in results_section.counts(folder)
+  run_table2(source, scale=0.1, seed=1, defense="krum")  # FedAvg has seed 0 alone
+  shutil.rmtree(folder)
+  shutil.copytree(source, folder / source.name)
+  assert "1 of these rest on fewer seeds than their" in results_section.counts(folder)
+
+
+def test_runs_from_random_weights_are_not_counted_as_the_papers(source, tmp_path):
+  plan = dataclasses.replace(reproduction.read(source), from_scratch=True)
+  (source / "plan.json").unlink()
+  plan.save()
+  publish.publish(source, tmp_path / "published" / source.name)
+  text = results_section.section(tmp_path / "published")
+  assert "| FLARE Table 2, Sec. 6.1, from random weights | 0.1 |" in text
+  assert "run so far: 0 reproduced;" in results_section.counts(tmp_path / "published")

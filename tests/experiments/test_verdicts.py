@@ -95,3 +95,22 @@ def test_it_is_said_whether_the_attack_was_tried_elsewhere(tmp_path):
 
 def test_other_metrics_are_left_alone(tmp_path):
   assert kinds(tmp_path, (0, 0, 0), metric="accuracy")[2] == "reproduced"
+
+
+def backdoor(tmp_path, values, reported, **of_both):
+  """Of FedAvg, printed as 100, and FLARE, under a backdoor on ten classes."""
+  printed = {"FedAvg": 100.0, "FLARE": reported}
+  settings = {"metric": "backdoor_accuracy", "printed": printed, **of_both}
+  return scores(tmp_path, values, **settings)[1].kind
+
+
+def test_a_backdoor_accuracy_of_a_clean_model_needs_an_attack_that_works(tmp_path):
+  # 10 +- 5 and 0.4 +- 5: what a model without a backdoor has, with and without images
+  # of the target class
+  for number, (reported, ours) in enumerate([(10.0, 9), (0.4, 0)]):
+    alone, beaten, worked = (
+      backdoor(tmp_path / f"{number}{i}", (fedavg, ours), reported)
+      for i, fedavg in enumerate([None, 12 if ours else 4, 98])
+    )
+    assert (alone, beaten, worked) == ("not comparable", "not comparable", "reproduced")
+  assert backdoor(tmp_path / "c", (None, 43), 40.0) == "reproduced"  # no clean model's

@@ -10,6 +10,7 @@ from tff_defenses.experiments import (
   reproduction,
   scorecard,
   scorecard_document,
+  verdicts,
 )
 
 _FOLDER = pathlib.Path(__file__).parents[2] / "results" / "published"
@@ -36,14 +37,17 @@ def counts(folder: pathlib.Path = _FOLDER) -> str:
   cards = _with_printed_values(scorecard.build(plan) for plan in _plans(folder))
   total, tables = _total(cards), {card.plan.name for card in cards}
   some = f"{len(tables)} tables and figures" if len(tables) != 1 else "table"
+  found = [
+    f"Printed values in the {some} run so far: {_in_words(total)}; "
+    "see [Results so far](#results-so-far)."
+  ]
+  partial = _partial(cards)
+  if partial:
+    found.append(f"{partial} of these rest on fewer seeds than their table asks for.")
   readings = _total_of_readings(cards)
-  others = (
-    f" In other readings of the papers: {_in_words(readings)}." if readings else ""
-  )
-  return (
-    f"Printed values in the {some} run so far: {_in_words(total) or 'none'}; "
-    f"see [Results so far](#results-so-far).{others}"
-  )
+  if readings:
+    found.append(f"In other readings of the papers: {_in_words(readings)}.")
+  return " ".join(found)
 
 
 def _in_words(total) -> str:
@@ -87,23 +91,36 @@ def _words(card) -> dict[str, int]:
 
 def _total(cards) -> collections.Counter:
   """Each printed value once, by the runs of the largest scale that measured it."""
-  return _largest((card, score) for card in cards for score in card.printed)
+  scores = ((card, score) for card in cards for score in card.printed)
+  found = collections.Counter({verdicts.REPRODUCED: 0})  # said even if there is none
+  found.update(card.word(s.kind) for card, s in _largest(scores))
+  return found
 
 
 def _total_of_readings(cards) -> collections.Counter:
   """The same of values that were measured in another reading of the paper."""
   scores = ((card, score) for card in cards for score in card.readings)
-  return _largest((card, score) for card, score in scores if score.by_seed)
+  measured = ((card, score) for card, score in scores if score.by_seed)
+  return collections.Counter(card.word(s.kind) for card, s in _largest(measured))
 
 
-def _largest(scores) -> collections.Counter:
+def _partial(cards) -> int:
+  """How many of the total's verdicts rest on fewer seeds than their plan asks for."""
+  scores = ((card, score) for card in cards for score in card.printed)
+  return sum(s.is_verdict and not s.is_complete for _, s in _largest(scores))
+
+
+def _largest(scores) -> list:
+  """(card, score) of each printed value; runs from random weights are another start."""
   found = {}
   for card, score in sorted(scores, key=lambda pair: pair[0].plan.scale):
     cell = score.cell
     place = cell.table, cell.row, cell.column, cell.metric
-    if cell.reported is not None and (score.by_seed or place not in found):
-      found[place] = card.word(score.kind)
-  return collections.Counter(found.values())
+    if cell.reported is None or card.plan.from_scratch:
+      continue
+    if score.by_seed or place not in found:
+      found[place] = card, score
+  return list(found.values())
 
 
 def _with_printed_values(cards) -> list:
@@ -120,7 +137,8 @@ def _in_order(words) -> list[str]:
 
 
 def _name(card) -> str:
-  return f"{papers.PAPER_NAMES[card.plan.table.paper]} {card.plan.table.anchor}"
+  start = ", from random weights" if card.plan.from_scratch else ""
+  return f"{papers.PAPER_NAMES[card.plan.table.paper]} {card.plan.table.anchor}{start}"
 
 
 def _figures(cards, folder) -> str:

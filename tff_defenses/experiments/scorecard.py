@@ -61,6 +61,11 @@ class CellScore:
     return math.nan if reported is None else self.mean - reported
 
   @property
+  def is_verdict(self) -> bool:
+    """Whether the paper's number was met or missed."""
+    return self.kind in (verdicts.REPRODUCED, verdicts.OFF)
+
+  @property
   def is_complete(self) -> bool:
     """Whether every wanted seed has a value."""
     return set(self.wanted) <= set(self.by_seed)

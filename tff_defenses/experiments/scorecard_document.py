@@ -92,10 +92,7 @@ def figures(
 
 def _lead(card):
   table, plan = card.plan.table, card.plan
-  partial = sum(
-    s.kind in (verdicts.REPRODUCED, verdicts.OFF) and not s.is_complete
-    for s in card.printed
-  )
+  partial = sum(s.is_verdict and not s.is_complete for s in card.printed)
   waiting = f" {partial} verdict(s) rest on fewer seeds than wanted." if partial else ""
   total = len(card.printed)
   yield f"{total} cell{'s' * (total != 1)}: {_counts(card, card.printed)}.{waiting}"

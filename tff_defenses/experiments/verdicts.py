@@ -2,13 +2,15 @@
 
 A rule under which an attack never succeeds has held only if the attack works: where it
 reaches none of the rules that the paper prints as reached, anyone meets a number so
-small that no success at all would meet it as well.
+small that a model without a backdoor would meet it as well.
 """
 
 import collections
 import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from tff_defenses.experiments import datasets, presets
 
 if TYPE_CHECKING:
   from tff_defenses.experiments.scorecard import CellScore
@@ -22,7 +24,7 @@ KINDS = (
 )
 _SUCCESS = (
   *("attack_success_rate", "attack_success_rate_over_rounds"),
-  "target_confidence",
+  *("target_confidence", "backdoor_accuracy"),
 )
 
 
@@ -50,9 +52,9 @@ def without_evidence(scores: "Sequence[CellScore]") -> "tuple[CellScore, ...]":
 
 
 def _checked(score, row):
-  """The score, taken back if no success at all would do and none was seen elsewhere."""
+  """The score, taken back if a clean model would do and no success was seen beside."""
   cell = score.cell
-  is_hold = cell.metric in _SUCCESS and cell.holds(0.0)
+  is_hold = cell.metric in _SUCCESS and any(map(cell.holds, _of_a_clean_model(cell)))
   if score.kind != REPRODUCED or not is_hold:
     return score
   most = cell.reported + (cell.band if cell.bound is None else 0.0)  # of a hold
@@ -64,6 +66,18 @@ def _checked(score, row):
   return dataclasses.replace(
     score, kind=NOT_COMPARABLE, verdict=f"{NOT_COMPARABLE} (the attack {did})"
   )
+
+
+def _of_a_clean_model(cell) -> tuple[float, ...]:
+  """What no success at all is, in %.
+
+  FL-PLAS counts triggered images of the target class among the successes, 1 in c; where
+  an attack has images of its own, none is of that class.
+  """
+  if cell.metric != "backdoor_accuracy":
+    return (0.0,)
+  dataset = {**presets.PRESETS[cell.preset], **cell.settings}["dataset"]
+  return 0.0, 100.0 / datasets.DATASETS[dataset].num_classes
 
 
 def _should_be_reached(score, most):

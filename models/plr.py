@@ -37,7 +37,7 @@ class PlrFn:
     return f"PlrFn(layer={self._layer!r}, images={list(self._images.shape)})"
 
   def __call__(self, weights, moving_statistics=None) -> tf.Tensor:
-    """Trainable variables in model order, in any nest -> [m, o] float32.
+    """Trainable variables, in model order for `tf.nest` -> [m, o] float32.
 
     Args:
       weights: structure of the trainable variables.

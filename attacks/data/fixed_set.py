@@ -13,7 +13,7 @@ import numpy as np
 from attacks.data import base
 
 CIFAR_SHAPE = (32, 32, 3)
-_STREAM = 5  # ours: a stream of the experiment's seed that nothing else draws from
+_STREAM = 5  # ours, of the experiment's seed; see `experiments.federation`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -68,6 +68,12 @@ def test_ten_clients_and_one_malicious_pick_eight_and_average_six(rng):
   assert measured["guarantee_holds"] and not rule(np.eye(6), 1)[1]["guarantee_holds"]
 
 
+def test_the_authors_form_guarantees_nothing_against_several():
+  for f, holds in ((1, True), (3, False)):
+    measured = rule(np.eye(10), f, variant="authors")[1]
+    assert bool(measured["guarantee_holds"]) == holds
+
+
 def test_trim_drops_f_at_either_end_of_the_picks():
   # Picks 0, 1, 2.5, 3, 5: (1 + 2.5 + 3) / 3; with f = 1 of three clients: one pick.
   found = bulyan.aggregate(LINE, 1, stage2="trim")

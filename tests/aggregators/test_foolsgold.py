@@ -192,7 +192,7 @@ def test_without_a_kernel_the_last_variable_is_compared():
 
 
 def test_bad_settings_raise_with_their_names():
-  with pytest.raises(ValueError, match="FoolsGoldFactory: `similarity`"):
+  with pytest.raises(ValueError, match="FoolsGoldFactory: `similarity_layer`"):
     foolsgold.FoolsGoldFactory("bias")
   with pytest.raises(TypeError, match="FoolsGoldFactory: `normalise`"):
     foolsgold.FoolsGoldFactory(normalise=1)

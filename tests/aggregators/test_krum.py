@@ -120,6 +120,11 @@ def test_authors_variant_needs_a_kernel():
     factory.create(tff.TensorType(np.float32, [5]))
 
 
+def test_more_picks_than_updates_are_refused():
+  with pytest.raises(ValueError, match=r"`num_selected` \(m\) must be at most n = 5"):
+    krum.aggregate(LINE, 1, num_selected=6)
+
+
 def test_numpy_numbers_are_numbers():
   assert krum.KrumFactory(np.int64(2), np.int32(1)).num_byzantine == 2
   with pytest.raises(ValueError, match="`num_byzantine`"):

@@ -46,6 +46,12 @@ def test_the_rule_is_told_the_clients_of_a_round(told, selected, build):
   assert build("multi_krum", num_byzantine=told).num_selected == selected
 
 
+@pytest.mark.parametrize("defense", ["flame", "bucketing"])
+def test_rules_that_draw_draw_by_the_experiments_seed(defense, build):
+  assert [build(defense, seed=seed).seed for seed in (0, 3)] == [0, 3]
+  assert build(defense, seed=3, defense_settings={"seed": 1}).seed == 1
+
+
 def test_the_clients_optimizer_is_the_configs(monkeypatch):
   monkeypatch.setattr(optimizers, "build_client_optimizer", lambda *given: given)
   settings = {"learning_rate": 0.25, "momentum": 0.9, "weight_decay": 1e-4}

@@ -1,6 +1,9 @@
 """Data attacks in a federation: what clients hold, what is scored, what is said."""
 
 import dataclasses
+import importlib
+import linecache
+import sys
 
 import numpy as np
 import pytest
@@ -214,4 +217,34 @@ def test_key_tells_settings_and_findings_apart():
   assert data_attacks.key(None) == {"attack": "None"}
   one, other = TriggerAttack(), TriggerAttack(fraction=0.5)
   assert data_attacks.key(one) != data_attacks.key(other)
-  assert set(data_attacks.key(one)) == {"attack", "found"}
+  assert set(data_attacks.key(one)) == {"attack", "found", "code"}
+
+
+MINE = """
+from attacks.data.trigger import TriggerAttack
+
+class Mine(TriggerAttack):
+  def _stamped(self, images):
+    return images * 0 + {value}
+"""
+
+
+def test_key_tells_an_edited_attack_from_what_it_was(tmp_path, monkeypatch):
+  monkeypatch.syspath_prepend(tmp_path)
+
+  def key(value):
+    (tmp_path / "my_attack.py").write_text(MINE.format(value=value))
+    sys.modules.pop("my_attack", None)
+    linecache.clearcache()
+    importlib.invalidate_caches()
+    return data_attacks.key(importlib.import_module("my_attack").Mine())
+
+  first, again, edited = key(10), key(10), key(200)
+  assert first == again and first["attack"] == edited["attack"]
+  assert first["code"] != edited["code"]
+
+
+def test_an_attack_without_a_source_has_a_key():
+  module = {}
+  exec(MINE.format(value=10), module)  # as a class of an interactive session
+  assert data_attacks.key(module["Mine"]())["code"]

@@ -202,7 +202,7 @@ def test_random_participation_draws_from_all_alike():
 
 
 @pytest.mark.parametrize("participation", ["fixed_frequency", "random"])
-def test_draw_depends_on_seed_and_round_only(participation):
+def test_every_defense_has_the_same_clients_in_a_round(participation):
   config = ExperimentConfig(
     num_clients=50, clients_per_round=5, participation=participation
   )
@@ -213,6 +213,15 @@ def test_draw_depends_on_seed_and_round_only(participation):
   assert drawn_in(other, 5) == drawn_in(config, 5)
   reseeded = ExperimentConfig(**config.to_dict() | {"seed": 1})
   assert drawn_in(reseeded, 5) != drawn_in(config, 5)
+
+
+def test_who_is_malicious_decides_a_draw_of_fixed_frequency_alone():
+  attacked = {"attack": "trigger", "malicious_fraction": 0.9}
+  for participation, same in (("random", True), ("fixed_frequency", False)):
+    settings = presets.PRESETS["fl_plas_mnist"] | {"participation": participation}
+    clean = ExperimentConfig(**settings | {"attack": "none", "attack_settings": {}})
+    under = ExperimentConfig(**settings | attacked)
+    assert (drawn_in(clean, 5) == drawn_in(under, 5)) == same
 
 
 def test_without_a_number_all_clients_take_part_each_round():

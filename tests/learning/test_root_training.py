@@ -171,3 +171,12 @@ def test_an_incomplete_batch_is_left_out_unless_it_is_the_only_one():
   assert_close(found, expected)
   alone = build(drop_remainder=True, epochs=1, batch_size=8)(weights)
   assert_close(alone, build(epochs=1, batch_size=None)(weights))
+
+
+def test_mappings_are_read_and_made_in_the_order_of_their_keys():
+  one, two, *rest = theta()
+  names = ("z", "y", "x", "w")  # sorted they would be the model's in reverse
+  named = dict(zip(names, (one, two, *rest), strict=True))
+  found = build()({name: tf.constant(value) for name, value in named.items()})
+  assert tuple(found) == names
+  assert_close(list(found.values()), build()([tf.constant(w) for w in theta()]))

@@ -93,7 +93,8 @@ class BulyanFactory(base.StackedFactory):
     ValueError: a setting is outside its range. TypeError (in create): U holds a
       non-float.
   Deviations: below n = 4f + 3 there is no guarantee: at least one update is picked and
-    one value averaged, and `guarantee_holds` is False. In stage 1 ties go to the lowest
+    one value averaged, and `guarantee_holds` is False, as it is in "authors" for any
+    f > 1, for which that form is not made. In stage 1 ties go to the lowest
     index. In stage 2 a value below and one above the median that are equally near count
     by half each, so that the order of the clients does not matter there.
   """
@@ -114,10 +115,11 @@ class BulyanFactory(base.StackedFactory):
     settings = (self.num_byzantine, self.variant, self.stage2, sizes)
     row, weight, selected = _bulyan(updates, *settings)
     byzantine = 1 if self.variant == "authors" else self.num_byzantine
+    counts_f = self.num_byzantine <= byzantine
     measurements = collections.OrderedDict(
       weight=weight,
       selected=selected,
-      guarantee_holds=tf.shape(updates)[0] >= 4 * byzantine + 3,
+      guarantee_holds=(tf.shape(updates)[0] >= 4 * byzantine + 3) & counts_f,
     )
     return row, measurements
 

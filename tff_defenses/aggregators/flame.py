@@ -150,8 +150,8 @@ class FlameFactory(base.StackedModelAwareFactory):
       non-float.
   Deviations: the paper's threshold for HDBSCAN's labels is kept, its library is not:
     the one possible cluster is found by single linkage in TensorFlow. Angles below the
-    resolution of float32 count as 0. S is the median over all clients, rejected ones
-    included, as in the paper; an update whose squared norm passes 1e30 is shortened
+    resolution of float32 count as 0. S is the median over all finite updates, those
+    outside of the cluster included, as in the paper; an update whose squared norm passes 1e30 is shortened
     first. With one or two clients all are kept. In "fl_plas" merges of equal distance
     happen at once, so that labels do not depend on the order of the clients, and S is
     the mean of the two middle norms if n is even, where FL-PLAS takes the lower one.

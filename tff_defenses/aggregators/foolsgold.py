@@ -78,12 +78,12 @@ class FoolsGoldFactory(base.StackedFactory):
     are; alpha [n] float32 in [0, 1]; selected [n] bool, alpha > 0; max_similarity [n]
     float32, v; num_rejected int32.
   Args:
-    similarity: what H holds: "classifier", the last layer's kernel (where label flips
-      show), or "all" parameters. Of the shared ones, under partial aggregation.
+    similarity_layer: what H holds: "classifier", the last layer's kernel (where label
+      flips show), or "all" parameters. Of the shared ones, under partial aggregation.
     normalise: divide by the sum of alpha, or, if False, by n.
   Raises:
-    ValueError: an unknown similarity. TypeError (in create): U holds a non-float, or
-      `normalise` is not a bool.
+    ValueError: an unknown similarity layer. TypeError: `normalise` is not a bool; in
+      create: U holds a non-float.
   Deviations: equal histories all get alpha 0, as in Algorithm 1; so do directions that
     differ by rounding alone (1 - cosine below 1e-12). The round then leaves the
     weights. alpha is capped at 0.99 before the logit, where the authors' code does so
@@ -92,14 +92,16 @@ class FoolsGoldFactory(base.StackedFactory):
     H belongs to the places in the order of arrival.
   """
 
-  similarity: str = "classifier"
+  similarity_layer: str = "classifier"
   _: dataclasses.KW_ONLY
   normalise: bool = True
 
   needs_client_identity: ClassVar[bool] = True
 
   def __post_init__(self):
-    checks.check_choice("FoolsGoldFactory", "similarity", self.similarity, SIMILARITIES)
+    checks.check_choice(
+      "FoolsGoldFactory", "similarity_layer", self.similarity_layer, SIMILARITIES
+    )
     if not isinstance(self.normalise, bool):
       raise TypeError(
         f"FoolsGoldFactory: `normalise` must be True or False, got {self.normalise!r}."
@@ -108,7 +110,7 @@ class FoolsGoldFactory(base.StackedFactory):
   def _columns(self, specs) -> slice:
     """The part of a row that is compared."""
     sizes = [spec.shape.num_elements() for spec in specs]
-    if self.similarity == "all":
+    if self.similarity_layer == "all":
       return slice(0, sum(sizes))
     first, shape, _ = stacking.last_kernel(specs)
     return slice(first, first + tf.TensorShape(shape).num_elements())

@@ -94,7 +94,16 @@ def aggregate(
   """Mean of the `num_selected` updates of smallest score; [n, d] -> [d].
 
   `columns` [d] bool limits the distances to some parameters (all by default).
+
+  Raises:
+    ValueError: there are fewer updates than `num_selected`.
   """
+  num_clients = tf.convert_to_tensor(updates).shape[0]
+  if num_clients is not None and num_selected > num_clients:
+    raise ValueError(
+      f"krum.aggregate: `num_selected` (m) must be at most n = {num_clients}, got "
+      f"{num_selected}. Select fewer updates or pass more."
+    )
   selected, _ = _select(updates, num_byzantine, num_selected, variant, columns)
   return _mean_of(updates, selected)
 

@@ -30,6 +30,11 @@ def _plain(module: str, factory: str) -> Callable:
   return lambda given, **settings: getattr(load(module), factory)(**settings)
 
 
+def _seeded(given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+  """The settings of a rule that draws: other runs draw otherwise, unless told."""
+  return {"seed": given.get("seed", 0), **settings}
+
+
 def _told(module: str, factory: str) -> Callable:
   """A builder of a factory whose first argument is f."""
 
@@ -71,7 +76,11 @@ def _bucketing(given, *, inner="krum", inner_settings=None, **settings):
   wrapped = _inner(
     "bucketing", {**given, "num_clients": num_buckets}, inner, inner_settings
   )
-  return module.BucketingFactory(wrapped, **settings)
+  return module.BucketingFactory(wrapped, **_seeded(given, settings))
+
+
+def _flame(given: Mapping[str, Any], **settings):
+  return load("flame").FlameFactory(**_seeded(given, settings))
 
 
 def _krum(given: Mapping[str, Any], *, num_selected: int = 1, **settings):
@@ -194,7 +203,7 @@ _SPECS = (
   ),
   _spec(
     "flame",
-    _plain("flame", "FlameFactory"),
+    _flame,
     "global_weights",
     "Nguyen et al. 2022",
     "Algorithm 1",

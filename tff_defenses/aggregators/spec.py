@@ -53,7 +53,8 @@ class AggregatorSpec:
       harness supplies: "auxiliary_data": images [m, H, W, C], with "model_fn" beside it
       (see `models.split.plr_fn`); "root_data": the server's own update as a
       function of the global weights (`learning.root_training`); "num_byzantine": f,
-      with "num_clients" of a round beside it.
+      with "num_clients" of a round beside it. A rule that draws finds the experiment's
+      "seed" there, if it has one.
     needs: A subset of `NEEDS`.
     paper: Who proposed it.
     anchor: Its equation or algorithm in FLARE or FL-PLAS, or in its own paper.

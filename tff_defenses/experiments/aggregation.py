@@ -34,6 +34,7 @@ def build_aggregator(config: ExperimentConfig, model_fn: Callable, held: HeldOut
     "auxiliary_data": held.aux_images,
     "num_byzantine": config.told_byzantine,
     "num_clients": config.num_drawn,
+    "seed": config.seed,
     "root_data": _build_root_update_fn(config, model_fn, held),
   }
   builder = aggregators.AGGREGATORS[config.defense].build

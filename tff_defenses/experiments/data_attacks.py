@@ -1,5 +1,9 @@
 """The attack on the malicious clients' data, made for one experiment's data set."""
 
+import contextlib
+import hashlib
+import inspect
+
 import numpy as np
 
 import attacks
@@ -77,10 +81,29 @@ def named(config: config_lib.ExperimentConfig) -> tuple[str | None, dict]:
 
 
 def key(attack) -> dict:
-  """What determines the poisoned images, besides those that clients share."""
+  """What determines the poisoned images, besides those that clients share.
+
+  What a module imports from others is not seen: remove the cache after such a change.
+  """
   if attack is None:
     return {"attack": "None"}
-  return {"attack": repr(attack), "found": attack.fingerprint}
+  found = {"attack": repr(attack), "found": attack.fingerprint}
+  return {**found, "code": _code(type(attack))}
+
+
+def _code(kind: type) -> str:
+  """Digest of the modules of a class and of its bases: who edits one gets new images.
+
+  A class made in a notebook has no module with a source: there the class itself is read.
+  """
+  sources = {}
+  for base in kind.__mro__[:-1]:
+    try:
+      sources[base.__module__] = inspect.getsource(inspect.getmodule(base))
+    except (OSError, TypeError):
+      with contextlib.suppress(OSError, TypeError):
+        sources[base.__qualname__] = inspect.getsource(base)
+  return hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()
 
 
 def poisoned(attack, parts, images, labels, malicious, seed):

@@ -32,6 +32,11 @@ __all__ = [
   "shared_layers",
 ]
 
+# NumPy's streams of a seed s: [s, 1] partition, [s, 2, t] clients of round t, [s, 3]
+# images of a reduced run, [s, 4] root data (`aggregation`), [s, 6] targets, [s, t, k]
+# client k's shuffling in round t, [s, k] its poisoned images, [s, 5] fixed sets. Some
+# of them coincide ([s, 1] is [s, 1, 0]): they order different things, of other numbers,
+# and the next change of `config.RECIPE` may part them.
 # Settings of a training attack that say what is attacked; see `choose_targets`.
 TARGET_SETTINGS = (
   "kind",
@@ -164,10 +169,11 @@ def shared_layers(config: config_lib.ExperimentConfig) -> tuple[str, ...]:
 
 
 def draw_clients(config: config_lib.ExperimentConfig, round_number: int) -> list[int]:
-  """Indices of a round's clients, ascending; depends on seed and round only.
+  """Indices of a round's clients, ascending; the same for every defense.
 
-  "fixed_frequency" (FL-PLAS) draws the same share of malicious clients every round,
-  "random" draws from all clients alike.
+  "fixed_frequency" (FL-PLAS) draws the same share of malicious clients every round, so
+  that other clients are drawn where there are others or none; "random" draws from all
+  clients alike, whoever is malicious.
   """
   if config.num_drawn == config.num_clients:
     return list(range(config.num_clients))

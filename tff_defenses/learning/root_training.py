@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_defenses.aggregators import checks
+from tff_defenses.aggregators import checks, stacking
 from tff_defenses.learning import client_work
 
 
@@ -47,7 +47,7 @@ class RootUpdateFn:
     return self.in_round(weights, tf.constant(1))
 
   def in_round(self, weights, round_number):
-    """Trainable variables in model order, in any nest -> initial minus trained.
+    """Trainable variables in model order, in any structure -> initial minus trained.
 
     `round_number` [] int32, from 1, sets the learning rate if that decays.
     """
@@ -58,7 +58,7 @@ class RootUpdateFn:
     start = tff.learning.models.ModelWeights(trainable, statistics)
     train = client_work.build_train_fn(model, self._work)
     update, _, _ = train(start, self._dataset(model.input_spec), round_number)
-    return tf.nest.pack_sequence_as(weights, update)
+    return stacking.pack(weights, update)
 
   def _dataset(self, specs):
     """Batches of the dtypes that the model reads."""
@@ -73,7 +73,7 @@ class RootUpdateFn:
 
   def _like(self, variables, weights):
     """`weights` as a list of tensors that fit the model's variables."""
-    tensors = [tf.convert_to_tensor(x) for x in tf.nest.flatten(weights)]
+    tensors = [tf.convert_to_tensor(x) for x in stacking.leaves(weights)]
     found = [tuple(x.shape) for x in tensors]
     wanted = [tuple(x.shape) for x in variables]
     if found != wanted:

@@ -105,13 +105,59 @@ def test_a_run_without_an_attack_gets_nobodys_settings():
   given = {"fraction": 0.5}
   attacks_asked = {"attack": ["none", "trigger"], "attack_settings": given}
   assert settings_by_attack(**attacks_asked) == {"none": {}, "trigger": given}
-  assert settings_by_attack("fl_plas_mnist", **attacks_asked)["trigger"] == given
-  (plain,), (with_settings,) = expand(), expand(attack_settings=given)
-  assert with_settings.hash() == plain.hash()
+
+
+def test_settings_replace_those_of_the_presets_own_attack_one_by_one():
+  own = presets.PRESETS["fl_plas_mnist"]["attack_settings"]
+  given = {"fraction": 0.5}
+  found = settings_by_attack("fl_plas_mnist", attack_settings=given)
+  assert found == {"trigger": own | given}
+  keyed = {"attack": ["trigger", "label_flip"], "attack_settings": {"trigger": given}}
+  found = settings_by_attack("fl_plas_mnist", **keyed)
+  assert found == {"trigger": own | given, "label_flip": {}}
+  others = {**keyed, "attack_settings": {"label_flip": given}}
+  assert settings_by_attack("fl_plas_mnist", **others)["trigger"] == own
+  assert settings_by_attack("fl_plas_mnist", attack_settings={}) == {"trigger": {}}
 
 
 def test_without_an_attack_equal_runs_are_made_once():
-  assert len(expand(attack=["none"], malicious_fraction=[0.1, 0.2])) == 1
+  asked = {"attack": ["none", "trigger"], "malicious_fraction": [0.1, 0.2]}
+  assert [c.attack for c in expand(**asked)] == ["none", "trigger", "trigger"]
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    (
+      {"malicious_fraction": [0.2]},
+      "`attack` must be given where `malicious_fraction`",
+    ),
+    (
+      {"attack_settings": {"boost": 2}},
+      "`attack` must be given where `attack_settings`",
+    ),
+    ({"attack_start": 3}, "`attack` must be given where `attack_start`"),
+    (
+      {"attack": ["none"], "attack_stop": 3},
+      "`attack` must be given where `attack_stop`",
+    ),
+    ({"defense_settings": {"krum": {}}}, "`defense_settings` must name .* got 'krum'"),
+    ({"momentum": 0.9}, "`optimizer` must be sgd where `momentum` is given, got adam"),
+    ({"alpha": 0.5}, "`partition` must be dirichlet where `alpha` is given, got iid"),
+    ({"classes_per_client": 3}, "`partition` must be classes"),
+    ({"as_published": True}, "`partition` must be dirichlet"),
+  ],
+)
+def test_a_setting_that_no_run_heeds_is_refused(settings, message):
+  with pytest.raises(ConfigError, match=message):
+    expand(**settings)
+
+
+def test_settings_that_ask_for_nothing_or_that_some_run_heeds_are_not():
+  nothing = {"malicious_fraction": [0.0], "attack_settings": {}, "attack_start": 1}
+  assert expand(**nothing, momentum=0.0, as_published=False)[0].attack == "none"
+  assert len(expand(partition=["iid", "dirichlet"], alpha=0.5)) == 2
+  assert expand("fl_plas_mnist", momentum=0.5)[0].momentum == 0.5
 
 
 def test_faults_of_all_configs_are_told_once_each():

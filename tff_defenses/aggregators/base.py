@@ -39,7 +39,7 @@ class ModelAwareFactory(abc.ABC):
     """Like `create`, with a further argument: {INFO_TYPE}@CLIENTS; see `unify`."""
 
   def on_shared(self, is_shared: Sequence[bool]) -> "ModelAwareFactory":
-    """The same rule where only some variables, in the order of the type, are aggregated.
+    """The same rule where only some variables, in the type's order, are aggregated.
 
     The others are zero in every update; a rule with a reference of its own, such as
     FLTrust's, leaves them out there too.

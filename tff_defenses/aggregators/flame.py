@@ -151,10 +151,11 @@ class FlameFactory(base.StackedModelAwareFactory):
   Deviations: the paper's threshold for HDBSCAN's labels is kept, its library is not:
     the one possible cluster is found by single linkage in TensorFlow. Angles below the
     resolution of float32 count as 0. S is the median over all finite updates, those
-    outside of the cluster included, as in the paper; an update whose squared norm passes 1e30 is shortened
-    first. With one or two clients all are kept. In "fl_plas" merges of equal distance
-    happen at once, so that labels do not depend on the order of the clients, and S is
-    the mean of the two middle norms if n is even, where FL-PLAS takes the lower one.
+    outside of the cluster included, as in the paper; an update whose squared norm
+    passes 1e30 is shortened first. With one or two clients all are kept. In "fl_plas"
+    merges of equal distance happen at once, so that labels do not depend on the order
+    of the clients, and S is the mean of the two middle norms if n is even, where
+    FL-PLAS takes the lower one.
   """
 
   noise_multiplier: float = 0.001

@@ -94,7 +94,7 @@ def key(attack) -> dict:
 def _code(kind: type) -> str:
   """Digest of the modules of a class and of its bases: who edits one gets new images.
 
-  A class made in a notebook has no module with a source: there the class itself is read.
+  Of a class made in a notebook, whose module has no source, its own is read.
   """
   sources = {}
   for base in kind.__mro__[:-1]:

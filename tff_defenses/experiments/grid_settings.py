@@ -9,7 +9,13 @@ from typing import Any
 
 import attacks
 from tff_defenses import aggregators
-from tff_defenses.experiments import datasets, names, partition, presets
+from tff_defenses.experiments import (
+  datasets,
+  idle_settings,
+  names,
+  partition,
+  presets,
+)
 from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
 from tff_defenses.experiments.errors import fault_list
 
@@ -21,6 +27,7 @@ _ALL = {
   "attack": attacks.ATTACKS,
   "partition": partition.PARTITIONS,
 }
+_KINDS = ("defense", "attack")
 
 
 def expand(
@@ -40,15 +47,16 @@ def expand(
     preset: A name in `PRESETS`, or None.
     settings: Replace the preset's; "all" in a list stands for every name, pairs that
       make no sense together left out. `defense_settings` and `attack_settings` go to
-      every run, or, keyed by names of defenses or attacks, to theirs alone; without
-      `attack_settings`, runs of the preset's attack keep the preset's. A run without an
-      attack gets none. A start (`warmup_rounds`, `pretrained_file`, `pretrain_on_aux`)
-      replaces that of the preset, or the default one.
+      every run, or, keyed by names of defenses or attacks, to theirs alone; they
+      replace one by one what the preset says of its own attack, and an empty mapping
+      all of it. A run without an attack gets none. A start (`warmup_rounds`,
+      `pretrained_file`, `pretrain_on_aux`) replaces the preset's or the default one.
     data_dir, cache_dir: Go into every config.
     output_dir: None: "results".
 
   Raises:
-    ConfigError: a list is empty, or lists the faults of all configs, each once.
+    ConfigError: a list is empty, or lists the faults of all configs, each once; so is a
+      setting that no run heeds.
   """
   if preset is not None:
     names.check_known("run_experiments", "preset", preset, presets.PRESETS)
@@ -58,13 +66,12 @@ def expand(
   fixed = {n: v for n, v in merged.items() if n not in lists}
   found = []
   for values in itertools.product(*lists.values()):
-    chosen = _own_settings({**fixed, **dict(zip(lists, values, strict=True))})
-    attack = chosen.get("attack", NO_ATTACK)
-    if attack == NO_ATTACK:
+    chosen = {**fixed, **dict(zip(lists, values, strict=True))}
+    chosen |= {f"{k}_settings": _own_settings(k, chosen, own, settings) for k in _KINDS}
+    if chosen.get("attack", NO_ATTACK) == NO_ATTACK:
       chosen |= {"attack_settings": {}, "malicious_fraction": 0.0}
-    elif attack != own.get("attack") and "attack_settings" not in settings:
-      chosen["attack_settings"] = {}  # the preset's belong to its own attack
     found.append(ExperimentConfig(**chosen, data_dir=data_dir, cache_dir=cache_dir))
+  idle_settings.check(settings, found)
   if any("all" in v for v in merged.values() if isinstance(v, list)):
     found = _without_misfits(found)
   _check(found)
@@ -86,17 +93,22 @@ def _every(name, values):
   return found if known else values
 
 
-def _own_settings(chosen):
-  """Settings keyed by names of a registry, reduced to those of the chosen name."""
-  for kind, known in (
-    ("defense", aggregators.AGGREGATORS),
-    ("attack", attacks.ATTACKS),
-  ):
-    given = chosen.get(f"{kind}_settings")
-    if given and all(name in known for name in given):
-      default = getattr(ExperimentConfig, kind)
-      chosen[f"{kind}_settings"] = given.get(chosen.get(kind, default), {})
-  return chosen
+def _own_settings(kind, chosen, preset, settings):
+  """Of the chosen defense or attack: those given, over those of its preset.
+
+  An empty mapping asks for the defaults. The preset's belong to its own choice alone.
+  """
+  name = chosen.get(kind, getattr(ExperimentConfig, kind))
+  is_presets = name == preset.get(kind, getattr(ExperimentConfig, kind))
+  before = preset.get(f"{kind}_settings", {}) if is_presets else {}
+  given = settings.get(f"{kind}_settings")
+  if given is None:
+    return before
+  if idle_settings.is_keyed(kind, given):
+    if name not in given:
+      return before
+    given = given[name]
+  return {**before, **given} if given else {}
 
 
 def _without_misfits(configs):

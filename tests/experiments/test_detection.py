@@ -19,6 +19,8 @@ def test_selected_clients_are_the_ones_not_flagged():
   assert found["detection_precision"] == pytest.approx(2 / 3)
   assert found["detection_recall"] == 1.0
   assert found["detection_auc"] == pytest.approx((4 + 2 / 2) / 6)
+  assert found["detection_false_positive_rate"] == pytest.approx(1 / 3)
+  assert found["malicious_weight"] == 0.0
 
 
 def test_trust_below_an_equal_share_is_a_flag():
@@ -30,6 +32,8 @@ def test_trust_below_an_equal_share_is_a_flag():
   assert found["detection_precision"] == 0.5
   assert found["detection_recall"] == 0.5
   assert found["detection_auc"] == pytest.approx(5 / 6)
+  assert found["detection_false_positive_rate"] == pytest.approx(1 / 3)
+  assert found["malicious_weight"] == pytest.approx(0.3)
 
 
 def test_equal_weights_flag_nobody_and_tell_nothing():
@@ -37,8 +41,14 @@ def test_equal_weights_flag_nobody_and_tell_nothing():
   assert found == {
     "detection_precision": 0.0,
     "detection_recall": 0.0,
+    "detection_false_positive_rate": 0.0,
     "detection_auc": 0.5,
+    "malicious_weight": pytest.approx(0.4),
   }
+
+
+def test_weights_that_are_all_zero_give_the_malicious_nothing():
+  assert detection.scores({"weight": [0.0] * 5}, LAST_TWO)["malicious_weight"] == 0.0
 
 
 @pytest.mark.parametrize("malicious", [[False] * 5, [True] * 5])

@@ -38,7 +38,8 @@ class FiniteMeanFactory(base.PlainFactory):
   Measurements: weight [n] float32, sums to 1; num_rejected int32.
   Args:
     weighting: "uniform" (both papers' code) or "examples" (n_i / n; FL-PLAS
-      Algorithm 1). Inside plain TFF the numbers of examples are unknown and equal.
+      Algorithm 1), n_i being the images that client i trained on in an epoch, without
+      a batch that it drops. Inside plain TFF they are unknown and equal.
     sum_factory: how the updates are summed: None: TFF's plain sum, or another factory
       for sums. A mean is the only rule here that can do with a sum; all others look at
       the single updates. (TFF 0.87's worker cannot run
@@ -46,7 +47,8 @@ class FiniteMeanFactory(base.PlainFactory):
   Raises:
     ValueError: an unknown weighting. TypeError: `sum_factory` is no unweighted
       factory; in create: U holds a non-float.
-  Deviations: none.
+  Deviations: with clients that drop incomplete batches n_i is not the number of images
+    that they hold.
   """
 
   weighting: str = "uniform"

@@ -43,17 +43,19 @@ def flagged(measurements: Mapping[str, Any]) -> np.ndarray | None:
 
 
 def scores(measurements: Mapping[str, Any], malicious: np.ndarray) -> dict[str, float]:
-  """Precision and recall of the flags and the AUC of the weights, in [0, 1].
+  """How well flags and weights tell malicious clients from benign ones, in [0, 1].
 
   Args:
     measurements: Of an aggregator.
     malicious: [n] bool, who really was.
 
   Returns:
-    `detection_precision` (0 if nobody is flagged), `detection_recall` and
+    `detection_precision` (0 if nobody is flagged), `detection_recall`,
+    `detection_false_positive_rate` (share of the benign clients that are flagged),
     `detection_auc`, the probability that a malicious client has less weight than a
-    benign one (ties count half). Empty without weights, without a malicious or without
-    a benign client.
+    benign one (ties count half), and `malicious_weight`, the malicious clients' share
+    of all weight (0 if nobody has any; under Krum: whether it picked one). Empty
+    without weights, without a malicious or without a benign client.
   """
   weight, flags = client_weights(measurements), flagged(measurements)
   malicious = np.asarray(malicious, bool)
@@ -65,5 +67,7 @@ def scores(measurements: Mapping[str, Any], malicious: np.ndarray) -> dict[str, 
   return {
     "detection_precision": float(metrics.precision_score(malicious, flags, **given)),
     "detection_recall": float(metrics.recall_score(malicious, flags, **given)),
+    "detection_false_positive_rate": float(np.mean(flags[~malicious])),
+    "malicious_weight": float(weight[malicious].sum() / (weight.sum() or 1.0)),
     "detection_auc": float(metrics.roc_auc_score(malicious, -weight)),
   }

@@ -28,6 +28,8 @@ METRICS = (
   "detection_precision",
   "detection_recall",
   "detection_auc",
+  "detection_false_positive_rate",
+  "malicious_weight",
   "seconds_training_per_round",
   "seconds_aggregation_per_round",
   "peak_memory_bytes",

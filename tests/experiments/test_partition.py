@@ -6,6 +6,7 @@ import pytest
 from tff_defenses.experiments import partition
 
 MNIST_LIKE = (10, 6000)
+CIFAR10_LIKE = (10, 5000)
 CIFAR100_LIKE = (100, 500)
 
 
@@ -117,17 +118,17 @@ def label_mix(labels, parts):
   [
     (MNIST_LIKE, True, (0.125, 10.0, 594)),
     (MNIST_LIKE, False, (0.612, 6.1, 594)),
+    (CIFAR10_LIKE, True, (0.125, 10.0, 517)),
+    (CIFAR10_LIKE, False, (0.580, 6.2, 500)),
     (CIFAR100_LIKE, True, (0.023, 99, 500)),
     (CIFAR100_LIKE, False, (0.144, 49.5, 500)),
   ],
 )
 def test_dirichlet_label_mix_is_the_measured_one(shape, as_published, expected):
   labels = balanced(*shape)
+  form = {"as_published": as_published, "min_size": 100 if shape == MNIST_LIKE else 10}
   found = [
-    label_mix(
-      labels,
-      partition.dirichlet(labels, 100, 0.2, rng(seed), as_published=as_published),
-    )
+    label_mix(labels, partition.dirichlet(labels, 100, 0.2, rng(seed), **form))
     for seed in range(5)
   ]
   assert np.mean(found, axis=0) == pytest.approx(expected, rel=0.1)

@@ -126,6 +126,25 @@ def test_a_client_not_drawn_keeps_its_state_and_gets_the_new_shared_layers(proce
   del drawn
 
 
+def test_lazy_overwriting_is_eager_overwriting_over_rounds(process):
+  """Every client gets the new extractor after each round, or only when it is drawn."""
+  clients = [*CLIENTS, dataset(3, 0)]
+  state, private = start(process, clients=4)
+  whole = [keras_fn().get_weights() for _ in clients]  # eager: overwritten each round
+  for drawn in ([0, 1], [1, 3], [2, 0]):
+    some = [private[i] for i in drawn], [clients[i] for i in drawn]
+    state, new, _ = process.next(state, *some)
+    for i, client_state in zip(drawn, new, strict=True):
+      private[i] = client_state
+      whole[i] = train_alone(whole[i], clients[i])
+    shared = [np.mean([whole[i][k] for i in drawn], axis=0) for k in range(2)]
+    whole = [[*shared, *weights[2:]] for weights in whole]
+  for client_state, weights in zip(private, whole, strict=True):
+    found = process.client_weights(state, client_state).trainable
+    for a, b in zip(found, weights, strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 def test_a_poisoned_classifier_stays_with_its_client(process):
   state, client_states = start(process)
   poisoned = [np.full_like(x, 9.0) for x in client_states[1]["private"]]

@@ -110,7 +110,8 @@ def build_fl_plas(
 
   Deviations: moving statistics stay with the client, as in the authors' code; the
     paper does not speak of them. A client whose update is not finite keeps its old
-    state.
+    state. A round that nobody takes part in is to be skipped: TFF 0.87 raises a
+    ValueError, since it cannot return the states of no clients.
   """
   work = client_work.ClientWork(client_optimizer, local_epochs, rate_decay)
   is_shared = split.is_shared(_names(model_fn), shared_layers)

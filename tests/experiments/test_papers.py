@@ -307,6 +307,26 @@ def test_unknown_table_raises_with_the_nearest():
     papers.load("flare:tabel3")
 
 
+def test_a_file_of_an_unknown_paper_hides_no_table(tmp_path, monkeypatch):
+  monkeypatch.setattr(papers, "_folder", lambda: tmp_path)
+  for name in ("flare_small", "mypaper_table1", "fl_plas_small"):
+    (tmp_path / f"{name}.json").write_text("{}")
+  message = "mypaper_table1.json must begin .*flare, fl_plas.*`papers.PAPER_NAMES`"
+  with pytest.raises(papers.PaperError, match=message):
+    papers.names()
+
+
+def test_another_paper_costs_a_line(tmp_path, monkeypatch):
+  content = {**small_file(), "name": "mypaper:small", "paper": "mypaper"}
+  with pytest.raises(papers.PaperError, match="`paper` must be one of flare, fl_plas;"):
+    papers.parse(content, "mypaper_small.json")
+  monkeypatch.setitem(papers.PAPER_NAMES, "mypaper", "My paper")
+  monkeypatch.setattr(papers, "_folder", lambda: tmp_path)
+  (tmp_path / "mypaper_small.json").write_text(json.dumps(content))
+  assert papers.names() == ["mypaper:small"]
+  assert papers.parse(content, "mypaper_small.json").paper == "mypaper"
+
+
 def test_file_that_is_no_json_or_has_another_name_is_told(tmp_path, monkeypatch):
   monkeypatch.setattr(papers, "_folder", lambda: tmp_path)
   (tmp_path / "flare_broken.json").write_text("{")

@@ -52,12 +52,16 @@ _KNOWN = {
 
 
 def faults(
-  content: Mapping[str, Any], not_settings: Sequence[str], units: Sequence[str]
+  content: Mapping[str, Any],
+  papers: Sequence[str],
+  not_settings: Sequence[str],
+  units: Sequence[str],
 ) -> list[str]:
   """All faults of a file's content, a sentence each.
 
   Args:
-    content: As `papers` describes it.
+    content: As the module `papers` describes it.
+    papers: Known ones.
     not_settings: Keys of a column that are no settings of a run.
     units: In which numbers are reported.
   """
@@ -65,7 +69,7 @@ def faults(
   if missing:
     return [f"it must have {', '.join(map(repr, missing))}."]
   found = list(_unknown("the table", content, _TABLE_KEYS))
-  for field, known in (("paper", ("flare", "fl_plas")), ("kind", ("table", "figure"))):
+  for field, known in (("paper", papers), ("kind", ("table", "figure"))):
     found += _check_known("the table", field, content[field], known)
   if content["x"] is not None:
     found += _check_known("the table", "x", content["x"], ["round", *_fields()])

@@ -131,7 +131,11 @@ class PaperTable:
 
 
 def names() -> list[str]:
-  """Names of all tables and figures, FLARE's first."""
+  """Names of all tables and figures, FLARE's first.
+
+  Raises:
+    PaperError: a file's name begins with no known paper.
+  """
   files = (f.name for f in _folder().iterdir() if f.name.endswith(".json"))
   return sorted(map(_name_of, files), key=_natural_order)
 
@@ -164,7 +168,7 @@ def parse(content: Mapping[str, Any], file: str) -> PaperTable:
   Raises:
     PaperError: the content is wrong; names file, row and column.
   """
-  faults = paper_checks.faults(content, _NOT_SETTINGS, _SCALES)
+  faults = paper_checks.faults(content, tuple(PAPER_NAMES), _NOT_SETTINGS, _SCALES)
   if faults:
     raise PaperError(f"papers: {file} has {fault_list(faults)}")
   rows = list(_with_readings(content["rows"]))
@@ -285,7 +289,12 @@ def _folder():
 
 
 def _name_of(file):
-  paper = next(p for p in PAPER_NAMES if file.startswith(f"{p}_"))
+  paper = next((p for p in PAPER_NAMES if file.startswith(f"{p}_")), None)
+  if paper is None:
+    raise PaperError(
+      f"papers: {file} must begin with a paper and `_`, one of "
+      f"{', '.join(PAPER_NAMES)}. For another paper add a line to `papers.PAPER_NAMES`."
+    )
   return f"{paper}:{file[len(paper) + 1 :].removesuffix('.json')}"
 
 

@@ -8,15 +8,15 @@ from typing import Any
 KINDS = ("data", "training", "update")
 # What an attack may be shown.
 SIGHTS = frozenset({"own_data", "own_training", "benign_updates", "aggregator"})
-# What `build` may be given besides the settings: D_mal (images, labels), the honest
-# clients' epochs, the clients of a round, how many of them are malicious, the model,
-# the server's Krum (or None), the shapes of the trainable variables.
-NEEDS = frozenset(
-  {
-    *("images", "labels", "benign_epochs", "num_clients", "num_malicious", "model_fn"),
-    *("rule", "shapes"),
-  }
-)
+_SIZES = frozenset({"num_clients", "num_malicious"})  # of a round; 1 malicious at least
+# What `build` may be given besides the settings, by the attack's kind: D_mal (images,
+# labels), the honest clients' epochs, the model; the server's Krum (or None), the
+# shapes of the trainable variables.
+NEEDS = {
+  "data": frozenset(),
+  "training": _SIZES | {"images", "labels", "benign_epochs", "model_fn"},
+  "update": _SIZES | {"rule", "shapes"},
+}
 
 
 def _suits_all(*, class_names: tuple[str, ...], image_shape: tuple[int, ...]) -> dict:
@@ -41,7 +41,8 @@ class AttackSpec:
     summary: one line for lists and tables.
     suited: `suited(class_names=..., image_shape=...)` -> settings that suit such data,
       for those that a user leaves out.
-    needs: arguments of `build` that the harness supplies, a subset of `NEEDS`.
+    needs: arguments of `build` that the harness supplies, a subset of
+      `NEEDS[kind]`.
     data_attack: training attacks: settings -> (name, settings) of the data attack that
       poisons the attackers' data and whose test set scores them; None: none.
     datasets: names of the only data sets whose images it can be made of; None: any.
@@ -49,7 +50,8 @@ class AttackSpec:
       send only a part of the model (FL-PLAS).
 
   Raises:
-    ValueError: `kind`, `sees` or `needs` holds an unknown word.
+    ValueError: `kind` or `sees` holds an unknown word, or `needs` one that the harness
+      does not supply to this kind.
   """
 
   name: str
@@ -79,10 +81,13 @@ class AttackSpec:
         f"got {', '.join(sorted(self.sees - SIGHTS))}. The harness shows nothing else."
       )
     object.__setattr__(self, "needs", frozenset(self.needs))
-    if not self.needs <= NEEDS:
+    supplied = NEEDS[self.kind]
+    if not self.needs <= supplied:
+      rule = f"among {', '.join(sorted(supplied))}" if supplied else "empty"
       raise ValueError(
-        f"AttackSpec {self.name}: `needs` must be among {', '.join(sorted(NEEDS))}, "
-        f"got {', '.join(sorted(self.needs - NEEDS))}. The harness has nothing else."
+        f"AttackSpec {self.name}: `needs` of a {self.kind} attack must be {rule}, got "
+        f"{', '.join(sorted(self.needs - supplied))}. The harness supplies nothing "
+        "else to this kind; leave it out, or make it a setting."
       )
 
   def seen_with(self, settings: Mapping[str, Any]) -> frozenset[str]:

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from attacks import ATTACKS
+from attacks import ATTACKS, NEEDS
 from attacks.data import distributed_trigger, trigger
 from models import ALL_SHARED, MODELS, inputs, split
 from tests import doubles
@@ -38,15 +38,21 @@ SETTINGS = {
 }
 # These look for certain images of CIFAR-10: see their own tests.
 NEEDS_ITS_IMAGES = ("semantic", "edge_case")
-OFFERED = {
-  "images": TARGETS,
-  "labels": TARGET_LABELS,
-  "benign_epochs": 1,
-  "num_clients": 4,
-  "num_malicious": 2,
-  "model_fn": MODEL_FN,
-  "rule": None,
-  "shapes": tuple(tuple(w.shape) for w in doubles.tiny_keras().get_weights()),
+SIZES = {"num_clients": 6, "num_malicious": 2}
+OFFERED = {  # what the harness supplies, by the kind of attack
+  "data": {},
+  "training": {
+    **SIZES,
+    "images": TARGETS,
+    "labels": TARGET_LABELS,
+    "benign_epochs": 1,
+    "model_fn": MODEL_FN,
+  },
+  "update": {
+    **SIZES,
+    "rule": None,
+    "shapes": tuple(tuple(w.shape) for w in doubles.tiny_keras().get_weights()),
+  },
 }
 MALICIOUS = np.array([False, True, False, False, True, False])
 
@@ -58,7 +64,7 @@ each_attack = pytest.mark.parametrize(
 def attack_arguments(spec):
   """(settings, inputs of one use) by the kind of attack."""
   images, labels = doubles.tiny_images(3, size=6)
-  offered = {name: copy.deepcopy(OFFERED[name]) for name in spec.needs}
+  offered = {name: copy.deepcopy(OFFERED[spec.kind][name]) for name in spec.needs}
   settings = {**offered, **SETTINGS.get(spec.name, {})}
   if spec.kind == "data":
     return settings, {"images": images.astype(np.uint8), "labels": labels}
@@ -101,6 +107,10 @@ def honest_result(spec, given):
   if spec.kind == "data":
     return given["images"], given["labels"]
   return given["honest"] if spec.kind == "training" else given["deltas"]
+
+
+def test_what_is_offered_here_is_what_entries_may_need():
+  assert {kind: set(offered) for kind, offered in OFFERED.items()} == NEEDS
 
 
 @each_attack

@@ -58,6 +58,20 @@ def test_unknown_sight_raises_with_its_name():
     spec(sees={"own_data", "everything"})
 
 
+@pytest.mark.parametrize(
+  ("name", "word", "rule"),
+  [
+    ("trigger", "num_clients", "empty"),
+    ("scaling", "shapes", "among benign_epochs, images"),
+    ("min_max", "images", "among num_clients, num_malicious, rule, shapes"),
+  ],
+)
+def test_a_need_that_is_not_supplied_to_the_kind_raises(name, word, rule):
+  message = f"AttackSpec {name}: `needs` of a .* must be {rule}.*, got {word}. "
+  with pytest.raises(ValueError, match=message):
+    dataclasses.replace(ATTACKS[name], needs={word})
+
+
 def test_entries_cannot_be_changed_by_accident():
   assert isinstance(spec(sees={"own_data"}).sees, frozenset)
   with pytest.raises(dataclasses.FrozenInstanceError):

@@ -1,6 +1,7 @@
 """What the harness supplies to training attacks, and which data attack goes along."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -29,6 +30,13 @@ def build(attack, **changes):
 def test_every_training_attack_is_built_from_its_entrys_needs(name):
   built = build(name)
   assert built.sees <= attacks.ATTACKS[name].sees
+
+
+def test_every_word_that_an_entry_may_need_is_supplied(monkeypatch):
+  needs = attacks.NEEDS["training"]
+  spec = dataclasses.replace(attacks.ATTACKS["projected"], build=dict, needs=needs)
+  monkeypatch.setitem(attacks.ATTACKS, "projected", spec)
+  assert set(build("projected")) == needs
 
 
 def test_no_attack_and_data_attacks_build_nothing():

@@ -1,5 +1,7 @@
 """What the harness gives update attacks, when attackers collude, what it writes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,23 @@ def test_krum_attack_is_given_the_servers_krum_and_the_models_shapes():
   assert build("fang_krum").rule is None
   other = build("fang_krum", attack_settings={"form": "authors"})
   assert isinstance(other, fang_krum.FangKrumAttack) and other.form == "authors"
+
+
+def test_update_attacks_may_need_the_sizes_of_a_round(monkeypatch):
+  found = {}
+
+  def builder(**needed):
+    found.update(needed)
+    return sign_flip.SignFlipAttack()
+
+  needs = attacks.NEEDS["update"]
+  spec = dataclasses.replace(attacks.ATTACKS["sign_flip"], build=builder, needs=needs)
+  monkeypatch.setitem(attacks.ATTACKS, "sign_flip", spec)
+  build("sign_flip", clients_per_round=5)
+  assert set(found) == needs
+  assert (found["num_clients"], found["num_malicious"]) == (5, 2)
+  build("sign_flip", malicious_fraction=0.0)
+  assert found["num_malicious"] == 1
 
 
 def test_unknown_setting_raises_with_the_attacks_name():

@@ -65,4 +65,21 @@ def _shapes(config, aggregator):
   return tuple(tuple(v.shape) for v in model.trainable_variables)
 
 
-_SUPPLIES = {"rule": _rule, "shapes": _shapes}
+def _num_clients(config, aggregator):
+  """n of a round."""
+  del aggregator
+  return config.num_drawn
+
+
+def _num_malicious(config, aggregator):
+  """f of a round; 1 where nobody is malicious: the attack is then never used."""
+  del aggregator
+  return max(1, config.num_malicious_drawn)
+
+
+_SUPPLIES = {
+  "rule": _rule,
+  "shapes": _shapes,
+  "num_clients": _num_clients,
+  "num_malicious": _num_malicious,
+}

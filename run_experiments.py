@@ -83,7 +83,7 @@ _STRINGS = {
   "moving_statistics": "of BatchNorm in a global model: mean, or authors (FL-PLAS)",
   "eval_clients": "FL-PLAS: benign models scored: all, or sampled (of the round)",
   "shared_cut": "FL-PLAS: which layers are shared; default or a cut of the model",
-  "augment": "crop_flip (FL-PLAS on CIFAR)",
+  "augment": "of the clients' images: none, or crop_flip (FL-PLAS on CIFAR)",
   "pretrained_file": "start from these weights (.npz)",
 }
 _BOOLEANS = {

@@ -107,6 +107,13 @@ def test_settings_and_places_reach_the_config(main, recorders):
   assert config.defense_settings == {"variant": "authors"}
 
 
+def test_augmentation_of_a_preset_is_switched_off_by_none(main, recorders):
+  for flags in ((), ("--augment=none",)):
+    assert main("--preset=fl_plas_cifar10", *flags) == 0
+  found = [call.arguments[0][0].augment for call in recorders.run.calls]
+  assert found == ["crop_flip", None]
+
+
 def test_without_more_flags_nothing_special_is_asked_for(main, recorders):
   assert main(*TOY) == 0
   assert recorders.run.call.settings == {

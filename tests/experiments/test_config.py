@@ -228,6 +228,12 @@ def test_settings_that_came_later_leave_the_hash_of_older_runs():
   assert config(min_client_images=100).hash() != config().hash()
 
 
+def test_no_augmentation_may_be_asked_for_and_is_the_same_run():
+  assert config(augment="none") == config()
+  assert config(augment="none").hash() == config(augment=None).hash()
+  config(augment="none").check()
+
+
 def test_hash_is_16_hex_digits_and_names_the_model_that_is_run():
   assert len(config().hash()) == 16 and int(config().hash(), 16) >= 0
   assert config(model="lenet").hash() == config().hash()

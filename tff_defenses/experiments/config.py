@@ -88,6 +88,10 @@ class ExperimentConfig:
   cache_dir: str | None = None
   output_dir: str = "results"
 
+  def __post_init__(self):
+    if self.augment == "none":  # as flags write it: takes back a preset's
+      object.__setattr__(self, "augment", None)
+
   @property
   def model_name(self) -> str:
     """The model, found by the data set if none is given."""

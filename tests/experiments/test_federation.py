@@ -228,6 +228,15 @@ def test_without_a_number_all_clients_take_part_each_round():
   assert drawn_in(ExperimentConfig(num_clients=4), 2) == [[0, 1, 2, 3]] * 2
 
 
+@pytest.mark.parametrize("name", ["source_class", "target_class"])
+@pytest.mark.parametrize("value", [10, -1, 2.5, "7"])
+def test_classes_of_targets_are_classes_of_the_data(build, name, value):
+  with pytest.raises(
+    ConfigError, match=rf"`{name}` in 0\.\.9, the classes of mnist5k, got {value!r}\."
+  ):
+    build(**BACKDOOR, attack_settings={name: value})
+
+
 def test_targets_may_be_drawn_from_the_test_images(build):
   drawn = {"kind": "semantic", "target_source": "test", "num_targets": 2}
   fed = build(**BACKDOOR, attack_settings=drawn)

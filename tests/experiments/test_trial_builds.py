@@ -60,6 +60,12 @@ def test_missing_data_and_files_are_told_with_the_rest(tmp_path):
     check({**places, **edge_case}, {**places, **edge_case, "seed": 1})
 
 
+def test_classes_that_the_data_lack_are_told_before_the_first_run():
+  attack = {"attack": "krum_backdoor", "malicious_fraction": 0.34}
+  with pytest.raises(ConfigError, match=r"^1 fault.*\n.*`target_class` in 0\.\.9"):
+    check({**attack, "attack_settings": {"target_class": 12}}, attack)
+
+
 def test_number_of_targets_is_left_to_the_real_images():
   settings = {"num_targets": 9_000}  # more than mnist5k has
   attack = {"attack": "krum_backdoor", "malicious_fraction": 0.34}

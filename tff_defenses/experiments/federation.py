@@ -202,7 +202,8 @@ def choose_targets(config, shared, test):
     shared, test: (images, labels).
 
   Raises:
-    ValueError: a setting is outside its range, or the images do not suffice.
+    ConfigError: a class is none of the data set's. ValueError: another setting is
+      outside its range, or the images do not suffice.
   """
   if config_lib.attacks_kind(config.attack) != "training":
     return None
@@ -214,6 +215,7 @@ def choose_targets(config, shared, test):
   settings = {name: value for name, value in given if name in TARGET_SETTINGS}
   source = settings.pop("target_source", "train")
   checks.check_choice(config.attack, "target_source", source, targets.SOURCES)
+  _check_classes(config, settings)
   if source == "train":
     return targets.choose(*shared, **settings)
   taken = sorted({"source_class", "target_class"} & set(settings))
@@ -225,6 +227,17 @@ def choose_targets(config, shared, test):
   classes = datasets.DATASETS[config.dataset].num_classes
   rng = np.random.default_rng([config.seed, 6])
   return targets.draw(*test, classes, rng, **settings)
+
+
+def _check_classes(config, settings):
+  """A label beyond the model's outputs would fail in a worker, in the first round."""
+  classes = datasets.DATASETS[config.dataset].num_classes
+  for name in sorted({"source_class", "target_class"} & set(settings)):
+    if not checks.is_whole(settings[name]) or not 0 <= settings[name] < classes:
+      raise config_lib.ConfigError(
+        f"ExperimentConfig: `attack_settings` must have `{name}` in 0..{classes - 1}, "
+        f"the classes of {config.dataset}, got {settings[name]!r}. Choose one of them."
+      )
 
 
 def _subset(size, limit, seed):

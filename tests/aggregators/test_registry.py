@@ -49,6 +49,16 @@ def test_what_is_no_rule_of_the_server_cannot_be_inside(name, inner):
     build(name, inner=inner)
 
 
+@pytest.mark.parametrize("name", WRAPPERS)
+@pytest.mark.parametrize("inner", ["kurm", ["krum"]])
+def test_unknown_inner_rule_raises_with_the_nearest(name, inner):
+  with pytest.raises(ValueError, match=f"{name}: `inner` must be one of") as raised:
+    build(name, inner=inner)
+  message = str(raised.value)
+  assert "'multi_krum'" in message and "'local'" not in message
+  assert message.endswith(f"got {inner!r}. Did you mean 'krum'?")
+
+
 def test_bad_bucket_size_raises_with_its_name():
   with pytest.raises(ValueError, match="BucketingFactory: `bucket_size`"):
     build("bucketing", bucket_size=0)

@@ -240,7 +240,7 @@ def test_faults_are_told_before_a_folder_is_made(toy, runtime):
     ),
     (
       {"defense": "fl_plas", "defense_settings": {"inner": "flair"}},
-      "`defense_settings` must be settings that fl_plas takes.*'flair'",
+      "fl_plas: `inner` must be one of .*, got 'flair'. Did you mean 'flare'?",
     ),
     ({"max_train_images": 2}, "`num_clients` .* must be in 1..2"),
   ],

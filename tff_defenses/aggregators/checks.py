@@ -1,5 +1,6 @@
 """Settings outside their range, told in one sentence each."""
 
+import difflib
 import math
 import numbers
 from collections.abc import Sequence
@@ -7,10 +8,12 @@ from typing import Any
 
 
 def check_choice(who: str, name: str, value: Any, choices: Sequence[str]) -> None:
-  """Raises ValueError unless `value` is one of `choices`."""
+  """Raises ValueError unless `value` is one of `choices`; proposes the nearest."""
   if value not in choices:
     known = ", ".join(repr(choice) for choice in choices)
-    raise ValueError(f"{who}: `{name}` must be one of {known}, got {value!r}.")
+    close = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"{who}: `{name}` must be one of {known}, got {value!r}.{hint}")
 
 
 def check_at_least(who: str, name: str, symbol: str, value: Any, least: int) -> None:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tff_defenses.aggregators import checks
 from tff_defenses.aggregators.spec import (
   ALL_HONEST,
   BUCKETS,
@@ -46,13 +47,15 @@ def _told(module: str, factory: str) -> Callable:
 
 def _inner(who: str, given: Mapping[str, Any], name: str, settings):
   """The factory of another defense, which is to work inside of `who`."""
-  spec = AGGREGATORS[name]
-  if not spec.aggregates or "client_state" in spec.needs:
+  known = AGGREGATORS.items()
+  at_clients = [n for n, s in known if not s.aggregates or "client_state" in s.needs]
+  if name in at_clients:
     raise ValueError(
       f"{who}: `inner` must be a rule that aggregates at the server, got {name!r}. "
       "Choose for example 'krum'."
     )
-  return spec.build(given, **(settings or {}))
+  checks.check_choice(who, "inner", name, [n for n, _ in known if n not in at_clients])
+  return AGGREGATORS[name].build(given, **(settings or {}))
 
 
 def _fl_plas(given, *, inner="fedavg", inner_settings=None):

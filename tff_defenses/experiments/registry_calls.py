@@ -13,7 +13,7 @@ def call_builder(field: str, name: str, builder: Callable, *args, **settings):
   """
   try:
     return builder(*args, **settings)
-  except (KeyError, TypeError) as error:
+  except TypeError as error:
     raise ConfigError(
       f"ExperimentConfig: `{field}` must be settings that {name} takes: {error}."
     ) from error

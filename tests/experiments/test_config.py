@@ -49,8 +49,16 @@ FAULTS = [
   ({"max_test_images": 0}, "`max_test_images`"),
   ({"attack_start": 0}, "`attack_start` must be a whole number >= 1"),
   (
-    {"attack": "sign_flip", "attack_start": 30},
-    "`attack_stop` must be at least `attack_start`",
+    {"attack": "sign_flip", "attack_start": 8, "rounds": 5},
+    r"`attack_start` must be at most `rounds` \(5\), got 8\.",
+  ),
+  (
+    {"attack": "sign_flip", "attack_start": 8, "attack_stop": 9, "rounds": 5},
+    r"`attack_start` must be at most `rounds` \(5\), got 8\.",
+  ),
+  (
+    {"attack": "sign_flip", "attack_start": 8, "attack_stop": 6},
+    r"`attack_stop` must be at least `attack_start` \(8\), got 6\.",
   ),
   ({"warmup_rounds": -1}, "`warmup_rounds` must be a whole number >= 0"),
   ({"measure": "extractor"}, "`measure` must be one of extractor_swap"),

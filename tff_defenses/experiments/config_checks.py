@@ -196,9 +196,12 @@ def _clients_that_do_not_fit(config):
   ):
     rule = f"large enough for one of {config.num_clients} clients"
     yield _fault("malicious_fraction", rule, config.malicious_fraction)
-  if (config.attack_stop or config.rounds) < config.attack_start:
+  if config.attack_start > config.rounds:
+    rule = f"at most `rounds` ({config.rounds})"
+    yield _fault("attack_start", rule, config.attack_start)
+  elif config.attack_stop is not None and config.attack_stop < config.attack_start:
     rule = f"at least `attack_start` ({config.attack_start})"
-    yield _fault("attack_stop", rule, config.attack_stop or config.rounds)
+    yield _fault("attack_stop", rule, config.attack_stop)
   if config.num_malicious == config.num_clients:
     rule = "below 1: a benign client must be left to be scored"
     yield _fault("malicious_fraction", rule, config.malicious_fraction)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 
 import tff_defenses as td
 from models import split
@@ -77,9 +78,37 @@ def batch_norm_model():
   )
 
 
-def test_flare_warns_of_moving_statistics():
-  model_fn = split.make_model_fn(batch_norm_model)
-  images = np.zeros([5, 2, 2, 1], np.float32)
+def flare_from_registry(model_fn, images):
   given = {**GIVEN, "model_fn": model_fn, "auxiliary_data": images}
-  with pytest.warns(UserWarning, match="flare: the model has BatchNorm"):
-    td.AGGREGATORS["flare"].build(given)
+  return td.AGGREGATORS["flare"].build(given)
+
+
+def flare_by_hand(model_fn, images):
+  return td.FlareFactory(split.plr_fn(model_fn, images))
+
+
+def one_process(factory, model_fn):
+  optimizer = tff.learning.optimizers.build_sgdm(0.1)
+  return td.build_fed_avg(model_fn, optimizer, factory)
+
+
+def tffs_process(factory, model_fn):
+  start = [v.numpy() for v in batch_norm_model().trainable_variables]
+  weights_type = tff.to_type([tff.TensorType(np.float32, w.shape) for w in start])
+  return td.track_global_weights(factory, start).create(weights_type)
+
+
+def told(recwarn):
+  """Beginnings of the warnings that name BatchNorm."""
+  found = [str(warning.message) for warning in recwarn]
+  return [message.split(",")[0] for message in found if "BatchNorm" in message]
+
+
+@pytest.mark.parametrize("build_flare", [flare_from_registry, flare_by_hand])
+@pytest.mark.parametrize("build_process", [one_process, tffs_process])
+def test_flare_warns_once_of_moving_statistics(build_flare, build_process, recwarn):
+  model_fn = split.make_model_fn(batch_norm_model)
+  factory = build_flare(model_fn, np.zeros([5, 2, 2, 1], np.float32))
+  assert not told(recwarn)
+  build_process(factory, model_fn)
+  assert told(recwarn) == ["FlareFactory: the model of `plr_fn` has BatchNorm"]

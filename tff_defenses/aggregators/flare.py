@@ -7,6 +7,7 @@ Symbols: n clients, m auxiliary samples, o PLR width, theta global weights, R_i 
 
 import collections
 import dataclasses
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -158,7 +159,7 @@ class FlareFactory(base.StackedModelAwareFactory):
     code drops the first column as "self": with statistics clipped at 0 a client may
     there vote for itself, and the last client, their attacker, never gets a vote.
     Models with BatchNorm are read with the moving statistics that `plr_fn` holds, the
-    same for all clients.
+    same for all clients; `create` warns of it.
   """
 
   plr_fn: Callable
@@ -190,6 +191,16 @@ class FlareFactory(base.StackedModelAwareFactory):
         f"{who}: `plr_fn` must be callable, got {type(self.plr_fn).__name__}. "
         "`models.split.plr_fn(model_fn, images)` makes one."
       )
+
+  def create_unified(self, weights_type):
+    if getattr(self.plr_fn, "has_moving_statistics", False):
+      warnings.warn(
+        "FlareFactory: the model of `plr_fn` has BatchNorm, whose initial moving "
+        "statistics FLARE reads representations with: they say little about clients, "
+        "and ties go to the lowest client index. Use a model without BatchNorm.",
+        stacklevel=3,
+      )
+    return super().create_unified(weights_type)
 
   def _server_step(self, weights, updates, specs):
     plrs = _all_plrs(self.plr_fn, weights - updates, specs)

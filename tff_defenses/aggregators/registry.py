@@ -4,7 +4,6 @@ Cheap to import: builders load their file when they are called.
 """
 
 import importlib
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -110,13 +109,6 @@ def _flare(given: Mapping[str, Any], **settings):
   split = importlib.import_module("models.split")
   plr_fn = split.plr_fn(given["model_fn"], given["auxiliary_data"])
   _ = plr_fn.width  # a model without the layer fails here, not in the first round
-  if plr_fn.has_moving_statistics:
-    warnings.warn(
-      "flare: the model has BatchNorm, whose initial moving statistics FLARE reads "
-      "representations with: they say little about clients, and ties go to the lowest "
-      "client index. Use a model without BatchNorm.",
-      stacklevel=2,
-    )
   return load("flare").FlareFactory(plr_fn, **settings)
 
 

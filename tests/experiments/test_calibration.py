@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pathlib
 import time
 import types
 
@@ -79,20 +80,42 @@ def test_malicious_models_are_scored_after_the_last_round_only(costs, tmp_path):
   assert 3600 * (own - one) == pytest.approx(4 * (2 * (4 - 1) + 6))
 
 
-@pytest.mark.parametrize(("last", "start"), [(7.0, 79.0), (30.0, 56.0)])
-def test_seconds_before_the_first_round_leave_out_the_last_scoring(
-  last, start, tmp_path, monkeypatch
-):
+@pytest.fixture
+def short_run(monkeypatch):
+  """Pretends the short runs; returns their configs, and the times of their rounds."""
   parts = dict.fromkeys(("training", "aggregation", "scoring"), 1.0)
   rounds = [{f"seconds_{n}": v for n, v in parts.items()} for _ in range(3)]
-  for round_, seconds in zip(rounds, (50.0, 7.0, last), strict=True):
+  for round_, seconds in zip(rounds, (50.0, 7.0, 7.0), strict=True):
     round_["seconds_round"] = seconds
   table = types.SimpleNamespace(read=lambda _: pd.DataFrame(rounds))
-  monkeypatch.setattr(loop, "run", lambda *_, **__: types.SimpleNamespace(folder=table))
+  found = types.SimpleNamespace(configs=[], rounds=rounds)
+
+  def run(config, *_, **__):
+    found.configs.append(config)
+    return types.SimpleNamespace(folder=table)
+
+  monkeypatch.setattr(loop, "run", run)
+  return found
+
+
+@pytest.mark.parametrize(("last", "start"), [(7.0, 79.0), (30.0, 56.0)])
+def test_seconds_before_the_first_round_leave_out_the_last_scoring(
+  last, start, tmp_path, monkeypatch, short_run
+):
+  short_run.rounds[-1]["seconds_round"] = last
   clock = iter([0.0, 100.0])
   monkeypatch.setattr(calibration.time, "monotonic", lambda: next(clock))
   found = calibration._measure(config_of(tmp_path), None, (1000, 200), 8)
   assert found.start == start  # 100 s less two rounds of 7 s and the last
+
+
+def test_short_runs_lie_where_workers_elsewhere_see_them(tmp_path, short_run):
+  config = dataclasses.replace(config_of(tmp_path), cache_dir=str(tmp_path / "seen"))
+  calibration._measure(config, None, (1000, 200), 8)
+  (short,) = short_run.configs
+  for folder in (short.cache_dir, short.output_dir):
+    assert pathlib.Path(folder).parent.parent == tmp_path / "seen"
+  assert list((tmp_path / "seen").iterdir()) == []  # taken away again
 
 
 def test_rounds_before_the_first_are_trained_too(costs, tmp_path):

@@ -217,7 +217,9 @@ def _measure(config, runtime, size, each) -> _Cost:
   The first one builds the graphs, the last one may also score the malicious models.
   """
   tested = min(_TEST_IMAGES, _images(config, size)[1])
-  with tempfile.TemporaryDirectory(prefix="tff_defenses_calibration_") as folder:
+  cache = federation.cache_folder(config)  # workers elsewhere see no other folder
+  cache.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(prefix="calibration_", dir=cache) as folder:
     short = dataclasses.replace(
       config,
       **{"rounds": 3, "local_epochs": 1, "eval_every": 1, "partition": "iid"},

@@ -263,11 +263,12 @@ def test_runs_that_neighbours_have_finished_take_no_time(costs, tmp_path):
 
 def test_missing_data_are_told_and_not_estimated(tmp_path, monkeypatch, caplog):
   def load(*_):
-    raise DataError("load: no such files")
+    raise DataError(f"load: no such files{700 * '.'} Fetch them.")
 
   monkeypatch.setattr(datasets, "load", load)
   frame = calibration.estimate([config_of(tmp_path)], None)
-  assert frame["hours"].isna().all() and "no such files" in caplog.text
+  assert frame["hours"].isna().all()
+  assert "no such files" in caplog.text and "Fetch them." in caplog.text
   assert calibration.text(frame).splitlines()[-1] == (
     "1 run: 0.00 hours; 1 not estimated"
   )

@@ -4,7 +4,13 @@ import pytest
 
 from tests.experiments.toy_runs import toy
 from tff_defenses import experiments
-from tff_defenses.experiments import aggregation, grid, loop, trial_builds
+from tff_defenses.experiments import (
+  aggregation,
+  grid,
+  loop,
+  training_attacks,
+  trial_builds,
+)
 from tff_defenses.experiments.config import ConfigError
 
 
@@ -60,6 +66,22 @@ def test_missing_data_and_files_are_told_with_the_rest(tmp_path):
     check({**places, **edge_case}, {**places, **edge_case, "seed": 1})
 
 
+@pytest.mark.usefixtures("isolated")
+def test_what_a_single_run_lacks_is_told_whole_before_it_starts(tmp_path, monkeypatch):
+  monkeypatch.setattr(loop, "run", lambda *_, **__: pytest.fail("begun"))
+  attack = {"attack": "edge_case", "malicious_fraction": 0.34, "model": "cifar_cnn"}
+  places = {"dataset": "cifar10", "data_dir": str(tmp_path / "raw")}
+  config = toy(tmp_path / "run", tmp_path, **places, **attack)
+  with pytest.raises(ConfigError) as error:
+    grid.run([config], None)
+  lines = str(error.value).splitlines()
+  assert lines[0] == "2 fault(s) in settings and data:"
+  assert "data_batch_1.bin" in lines[1] and "southwest_train.npy" in lines[2]
+  # Longer than a failed run's line, and whole: its end says what to do.
+  assert len(lines[1]) > 600 and lines[1].endswith("parent folder as `data_dir`.")
+  assert "cifar-10-binary.tar.gz" in lines[1]
+
+
 def test_classes_that_the_data_lack_are_told_before_the_first_run():
   attack = {"attack": "krum_backdoor", "malicious_fraction": 0.34}
   with pytest.raises(ConfigError, match=r"^1 fault.*\n.*`target_class` in 0\.\.9"):
@@ -74,6 +96,7 @@ def test_number_of_targets_is_left_to_the_real_images():
 
 def test_a_single_run_is_not_built_twice(monkeypatch):
   monkeypatch.setattr(aggregation, "build_aggregator", None)
+  monkeypatch.setattr(training_attacks, "build_training_attack", None)
   check({"defense": "krum", "defense_settings": {"varient": "authors"}})
 
 

@@ -177,7 +177,7 @@ def _size(dataset, data_dir) -> tuple[int, int]:
   try:
     found = datasets.load(dataset, data_dir)
   except ValueError as error:
-    _logger.warning("%s", claims.sentence(error))
+    _logger.warning("%s", error)  # whole: its end says how to get them
     return 0, 0
   return len(found.train_labels), len(found.test_labels)
 

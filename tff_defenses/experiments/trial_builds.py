@@ -1,7 +1,8 @@
-"""Builds each rule and attack of many runs once, before the first run begins.
+"""Looks for all data, and builds each rule and attack of many runs, before the first.
 
-A setting that the last run of a night would refuse is told in its first seconds, and so
-is a data set, or an attack's file, that is not there.
+A setting that the last run of a night would refuse is told in its first seconds. A data
+set, or an attack's file, that is not there is told with all that was looked for and how
+to get it; the line that is left of a failed run has no room for that.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -29,19 +30,21 @@ _IMAGES_A_CLASS = 10_000  # more than any data set has: the real ones decide
 
 
 def check(configs: Sequence[ExperimentConfig]) -> None:
-  """Builds what several runs are made of on blank images; a single run tells by itself.
+  """Finds the data, and builds what several runs are made of on blank images.
+
+  A single run is not built: it comes to its own rule and attack at once.
 
   Raises:
     ConfigError: lists the settings that a rule or an attack does not take, and the data
       sets and attacks' files that are missing.
   """
-  if len(configs) < 2:
-    return
   faults = [
     *_faults(_find_data, _distinct(configs, _OF_DATA)),
-    *_faults(_build_rule, _distinct(configs, _OF_A_RULE)),
-    *_faults(_build_attack, _distinct(configs, _OF_AN_ATTACK)),
+    *_faults(_find_files, _distinct(configs, _OF_AN_ATTACK)),
   ]
+  if len(configs) > 1:
+    faults += _faults(_build_rule, _distinct(configs, _OF_A_RULE))
+    faults += _faults(_build_attack, _distinct(configs, _OF_AN_ATTACK))
   if faults:
     raise ConfigError(fault_list(list(dict.fromkeys(faults)), "in settings and data"))
 
@@ -63,6 +66,12 @@ def _find_data(config):
   datasets.check(config.dataset, config.data_dir)
 
 
+def _find_files(config):
+  attack = data_attacks.make(config, datasets.DATASETS[config.dataset])
+  if attack is not None:
+    attack.check_files(config.data_dir)
+
+
 def _build_rule(config):
   model_fn = split.make_model_fn(federation.keras_fn(config))
   rule = aggregation.build_aggregator(config, model_fn, _blank_held_out(config))
@@ -70,11 +79,8 @@ def _build_rule(config):
 
 
 def _build_attack(config):
-  data = datasets.DATASETS[config.dataset]
-  attack = data_attacks.make(config, data)
-  if attack is not None:
-    attack.check_files(config.data_dir)
-  classes = np.arange(data.num_classes, dtype=np.int32)
+  classes = datasets.DATASETS[config.dataset].num_classes
+  classes = np.arange(classes, dtype=np.int32)
   labels = np.repeat(classes, _IMAGES_A_CLASS)
   images = _blank(config, len(labels))
   training_attacks.build_training_attack(

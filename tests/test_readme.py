@@ -8,7 +8,10 @@ import pytest
 import attacks
 import models
 import run_experiments
+from attacks.data import base as data_base
+from attacks.updates import base as update_base
 from tff_defenses import aggregators
+from tff_defenses.aggregators import rows
 from tff_defenses.experiments import (
   datasets,
   papers,
@@ -100,6 +103,23 @@ def test_names_exist(document):
     if name not in NAMES[flag]
   ]
   assert given and wrong == []
+
+
+def recipe(title):
+  """The text of an "Add ..." recipe."""
+  return re.search(rf"\*\*{title}\*\*(.*?)(?=\n\*\*Add |\n## )", README, re.DOTALL)[1]
+
+
+def test_recipe_of_an_attack_names_all_that_its_class_must_have():
+  data, update = data_base.DataAttack, update_base.UpdateAttack
+  must_have = {*data.__abstractmethods__, *data.__annotations__}
+  must_have |= {*update.__abstractmethods__, "build_craft"}
+  assert must_have > {"poison", "test_set", "target"}
+  assert [n for n in must_have if f"`{n}`" not in recipe("Add an attack")] == []
+
+
+def test_recipe_of_a_defense_names_what_is_not_done_for_a_rule_with_weights():
+  assert "`rows.on_kept_rows`" in recipe("Add a defense") and rows.on_kept_rows
 
 
 def test_tables_are_as_the_registries_have_them():

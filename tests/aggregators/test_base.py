@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests import doubles
-from tff_defenses.aggregators import base, flare, krum, mean, tracking
+from tff_defenses.aggregators import base, flare, krum, mean, rows, tracking
 
 THETA = doubles.update(10)
 
@@ -48,6 +48,21 @@ class WeightsTimesShare(base.ModelAwareFactory):
       return tff.templates.MeasuredProcessOutput(state, result, total)
 
     return base.measured_process(init_fn, next_fn)
+
+
+class WeightsAndMean(base.StackedModelAwareFactory):
+  """Result: the mean of the updates; `leaves_out`: as README's recipe says."""
+
+  def __init__(self, leaves_out):
+    self._leaves_out = leaves_out
+
+  def _server_step(self, weights, updates, specs):
+    def rule(updates):
+      return tf.reduce_mean(updates, axis=0), collections.OrderedDict()
+
+    if self._leaves_out:
+      return rows.on_kept_rows(rows.finite_rows(updates), rule, updates)
+    return rule(updates)
 
 
 def infos(num_examples):
@@ -111,6 +126,15 @@ def test_model_aware_factories_get_the_numbers_of_examples():
   updates = [doubles.update(x) for x in (1, 2)]
   output = process.next(process.initialize(), THETA, updates)
   assert output.measurements == 2.0  # one each, when nobody tells
+
+
+@pytest.mark.usefixtures("runtime")
+@pytest.mark.parametrize("leaves_out", [True, False])
+def test_rules_with_weights_leave_out_by_themselves_what_is_not_finite(leaves_out):
+  output = run_unified(WeightsAndMean(leaves_out), (1, np.nan, 3), (1.0, 1.0, 1.0))
+  expected = [2.0 if leaves_out else np.nan] * 7
+  np.testing.assert_array_equal(doubles.flat(output.result), expected)
+  assert output.measurements.get("num_rejected", 0) == leaves_out
 
 
 @pytest.mark.parametrize("factory", ["krum", None, krum.KrumFactory])

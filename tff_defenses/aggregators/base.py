@@ -155,9 +155,9 @@ class StackedFactory(PlainFactory):
 class StackedModelAwareFactory(ModelAwareFactory):
   """Base of the model-aware rules that look at all updates of a round at once.
 
-  A subclass implements `_server_step`; it sees all rows, non-finite ones included. A
-  rule that remembers something from round to round implements `_initial_state` and
-  `_step` instead.
+  A subclass implements `_server_step`; it sees all rows, and leaves the non-finite ones
+  out through `rows.on_kept_rows`. A rule that remembers something from round to round
+  implements `_initial_state` and `_step` instead.
   """
 
   def _server_step(

@@ -13,6 +13,7 @@ from tests.experiments.toy_runs import content
 from tff_defenses.experiments import (
   claims,
   loop,
+  probe,
   progress,
   records,
   round_tables,
@@ -21,6 +22,7 @@ from tff_defenses.experiments import (
   trainers,
 )
 from tff_defenses.experiments.errors import OutputError
+from tff_defenses.runtime.errors import WorkerError
 
 
 def break_off(config, runtime, monkeypatch, method):
@@ -198,6 +200,40 @@ def test_full_disk_is_not_the_failure_of_a_run(toy, break_with):
   with pytest.raises(OutputError):
     loop.run(config, None)
   assert progress.status(config) == "left"
+
+
+def test_representations_that_cannot_be_made_are_no_failure_of_a_finished_run(
+  toy, count_rounds, monkeypatch, caplog
+):
+  limits = []
+
+  def fail(*_, **limit):
+    limits.append(limit)
+    raise WorkerError("the worker died")
+
+  monkeypatch.setattr(probe, "keep", fail)
+  config = toy(rounds=1)
+  _, result = count_rounds(config, round_seconds=9.0)
+  assert result.summary["accuracy"] == 1.0 and progress.status(config) == "done"
+  assert limits == [{"round_seconds": 9.0}]
+  (said,) = caplog.messages
+  assert "plr.npz" in said and said.endswith("WorkerError: the worker died")
+
+
+@pytest.mark.parametrize("error", [OutputError("disk full"), KeyboardInterrupt()])
+def test_full_disk_or_ctrl_c_at_the_representations_leaves_the_run_to_be_ended(
+  error, toy, count_rounds, monkeypatch
+):
+  def stop(*_, **__):
+    raise error
+
+  config = toy(rounds=1)
+  with monkeypatch.context() as patch, pytest.raises(type(error)):
+    patch.setattr(probe, "keep", stop)
+    count_rounds(config)
+  assert progress.status(config) == "left"
+  again, _ = count_rounds(config)
+  assert again.stepped == [] and progress.status(config) == "done"
 
 
 def test_run_that_another_process_holds_is_left_to_it(toy, never_train):

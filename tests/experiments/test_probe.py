@@ -1,6 +1,7 @@
 """The probe: representations of each client's model, and no step of the global one."""
 
 import collections
+import types
 
 import numpy as np
 import pytest
@@ -82,6 +83,19 @@ def test_flare_run_keeps_representations_of_all_clients(flare_run, runtime, tmp_
   assert (tmp_path / "plr.npz").read_bytes() == first
 
 
+def test_its_round_has_the_limit_of_the_others(flare_run, runtime, tmp_path):
+  limits = []
+
+  def call(computation, *arguments, **options):
+    limits.append(options)
+    return runtime.call(computation, *arguments)
+
+  watched = types.SimpleNamespace(call=call)
+  given = flare_run.trainer, watched, flare_run.states, tmp_path
+  probe.keep(*given, round_seconds=9.0)
+  assert limits == [{"timeout_seconds": 9.0}] * 2  # the start and the round
+
+
 def test_representations_that_are_there_are_not_read_again(flare_run, tmp_path):
   (tmp_path / "plr.npz").write_bytes(b"there")
   probe.keep(flare_run.trainer, None, flare_run.states, tmp_path)
@@ -116,6 +130,6 @@ def test_folder_that_cannot_be_written_is_one_sentence(
 
   monkeypatch.setattr(plr_files, "write", fail)
   plrs = np.zeros((3, 2, 128), np.float32)
-  monkeypatch.setattr(probe, "client_plrs", lambda *_: plrs)
+  monkeypatch.setattr(probe, "client_plrs", lambda *_, **__: plrs)
   with pytest.raises(OutputError, match="cannot be written: disk full"):
     probe.keep(flare_run.trainer, runtime, flare_run.states, tmp_path)

@@ -55,9 +55,9 @@ def run(config, runtime):
 
   left, keep = [], probe.keep
 
-  def watch(trainer, runtime, states, folder):
+  def watch(trainer, runtime, states, folder, **limit):
     left.extend([trainer, states])
-    keep(trainer, runtime, states, folder)
+    keep(trainer, runtime, states, folder, **limit)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(probe, "keep", watch)

@@ -133,8 +133,24 @@ def _run(
       folder.write_arrays(_arrays(trainer, measured))
     if last or round_number % config.checkpoint_every == 0:
       saved.save(round_number, *states)
-  probe.keep(trainer, runtime, states, folder.path)
+  _keep_plrs(trainer, runtime, states, folder.path, round_seconds)
   folder.write_summary(_summary(config, folder, trainer.traffic()))
+
+
+def _keep_plrs(trainer, runtime, states, path, round_seconds) -> None:
+  """plr.npz, if it can be made: one picture less is no reason to lose the run."""
+  try:
+    probe.keep(trainer, runtime, states, path, round_seconds=round_seconds)
+  except OutputError:
+    raise  # of the disk: the summary would not be written either
+  except Exception as error:
+    _logger.warning(
+      "%s is finished, but the clients' representations (plr.npz) could not be kept, "
+      "so their figure is missing: %s: %s",
+      path,
+      type(error).__name__,
+      error,
+    )
 
 
 def _release(board, folder, row, round_number) -> None:

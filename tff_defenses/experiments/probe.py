@@ -37,7 +37,14 @@ class PlrProbeFactory(base.StackedModelAwareFactory):
     return tf.zeros_like(weights), measurements
 
 
-def keep(trainer: GlobalTrainer, runtime, states, folder: pathlib.Path) -> None:
+def keep(
+  trainer: GlobalTrainer,
+  runtime,
+  states,
+  folder: pathlib.Path,
+  *,
+  round_seconds: float | None = None,
+) -> None:
   """Writes plr.npz for a run whose rule looks at representations (FLARE Sec. 4.3).
 
   Nothing happens for other rules, and if the file is there already: whoever starts a
@@ -48,9 +55,11 @@ def keep(trainer: GlobalTrainer, runtime, states, folder: pathlib.Path) -> None:
     runtime: Runs one further round, attack included, which moves nothing.
     states: The run's last states.
     folder: Of the run.
+    round_seconds: Limit of that round; None: no limit.
 
   Raises:
-    OutputError: the folder cannot be written.
+    OutputError: the folder cannot be written. WorkerError: the worker died twice, or
+      took longer than `round_seconds`.
   """
   config, federation = trainer.config, trainer.federation
   looks = "auxiliary_data" in aggregators.AGGREGATORS[config.defense].needs
@@ -61,8 +70,9 @@ def keep(trainer: GlobalTrainer, runtime, states, folder: pathlib.Path) -> None:
   kernel = trainer.scorer.evaluator.classifier_kernel(weights)  # [o, c]
   each = _images_a_class(config.num_clients, *kernel.shape)
   shown = _first_of_each(federation.test_labels, each)
+  images, limit = federation.test_images[shown], {"timeout_seconds": round_seconds}
   plrs = plr_files.Plrs(
-    plrs=client_plrs(trainer, runtime, states, federation.test_images[shown]),
+    plrs=client_plrs(trainer, runtime, states, images, **limit),
     labels=federation.test_labels[shown],
     kernel=np.asarray(kernel),
     malicious=federation.malicious & config.attacks_in(config.rounds + 1),
@@ -74,7 +84,7 @@ def keep(trainer: GlobalTrainer, runtime, states, folder: pathlib.Path) -> None:
 
 
 def client_plrs(
-  trainer: GlobalTrainer, runtime, states, images: np.ndarray
+  trainer: GlobalTrainer, runtime, states, images: np.ndarray, **call
 ) -> np.ndarray:
   """One more round, attack included, of which only the representations are kept.
 
@@ -83,13 +93,14 @@ def client_plrs(
     runtime: Runs the round.
     states: The run's last states.
     images: [k, H, W, C].
+    **call: Of `Runtime.call`.
 
   Returns:
     [n, k, o] float32, clients in ascending order.
   """
   probe = PlrProbeFactory(split.plr_fn(trainer.model_fn, images))
   process = trainer.build_process(probe)
-  first, last = runtime.call(process.initialize), states[0]
+  first, last = runtime.call(process.initialize, **call), states[0]
   start = tff.learning.templates.LearningAlgorithmState(
     global_model_weights=last.global_model_weights,
     distributor=first.distributor,
@@ -99,7 +110,8 @@ def client_plrs(
   )
   everyone = range(trainer.config.num_clients)
   inputs = trainer.client_inputs(trainer.config.rounds + 1, everyone)
-  return runtime.call(process.next, start, inputs).metrics["aggregator"]["plrs"]
+  output = runtime.call(process.next, start, inputs, **call)
+  return output.metrics["aggregator"]["plrs"]
 
 
 def _images_a_class(num_clients, width, num_classes):

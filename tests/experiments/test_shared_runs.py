@@ -8,7 +8,7 @@ import pytest
 
 import tff_defenses
 from tests.experiments.toy_runs import toy
-from tff_defenses.experiments import shared_runs
+from tff_defenses.experiments import claims, shared_runs, whole_files
 
 
 def place(config, folder):
@@ -59,6 +59,57 @@ def test_a_run_that_has_begun_here_is_not_touched(config, tmp_path):
   begun = finish(mine)
   (begun / "summary.json").unlink()
   assert shared_runs.adopt([mine]) == 0 and not (begun / "summary.json").exists()
+
+
+def test_a_copy_that_was_stopped_half_way_is_made_again(config, tmp_path, monkeypatch):
+  finish(place(config, tmp_path / "table4"))
+  mine = place(config, tmp_path / "table5")
+
+  def stop(*_, **__):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(whole_files, "write_bytes", stop)
+    shared_runs.adopt([mine])
+  target = pathlib.Path(mine.output_dir)
+  (target / "config.json").write_text('{"config_h')  # or even in the middle of a file
+  assert (target / "metrics.csv").exists() and not (target / "summary.json").exists()
+  assert shared_runs.is_finished_elsewhere(mine)
+  assert shared_runs.adopt([mine]) == 1
+  config_file = (
+    pathlib.Path(place(config, tmp_path / "table4").output_dir) / "config.json"
+  )
+  assert (target / "config.json").read_text() == config_file.read_text()
+  assert (target / "summary.json").exists()
+
+
+def test_a_failure_before_the_first_round_gives_way_to_a_neighbours_run(
+  config, tmp_path
+):
+  finish(place(config, tmp_path / "table4"))
+  mine = place(config, tmp_path / "table5")
+  with claims.claim(mine.output_dir):
+    claims.mark_failed(mine.output_dir, ValueError("no data"))
+  assert shared_runs.adopt([mine]) == 1 and claims.failure(mine.output_dir) is None
+
+
+def test_a_run_that_another_process_has_just_begun_is_not_counted(config, tmp_path):
+  finish(place(config, tmp_path / "table4"))
+  mine = place(config, tmp_path / "table5")
+  with claims.claim(mine.output_dir):
+    assert shared_runs.adopt([mine]) == 0
+  assert not (pathlib.Path(mine.output_dir) / "summary.json").exists()
+
+
+def test_the_folder_of_another_version_is_not_overwritten(config, tmp_path):
+  finish(place(config, tmp_path / "table4"))
+  mine = place(config, tmp_path / "table5")
+  target = pathlib.Path(mine.output_dir)
+  target.mkdir(parents=True)
+  other = json.dumps({"config_hash": config.hash(), "version": "0.0.0"})
+  (target / "config.json").write_text(other)
+  assert shared_runs.adopt([mine]) == 0
+  assert (target / "config.json").read_text() == other
 
 
 def test_what_would_be_taken_over_is_known_before(config, tmp_path):

@@ -6,7 +6,6 @@ the same config gives the same files, so a copy is as good as a repetition; timi
 alone tells of another time, and perhaps of another machine.
 """
 
-import contextlib
 import json
 import logging
 import pathlib
@@ -51,39 +50,59 @@ def adopt(configs: Sequence[ExperimentConfig]) -> int:
 
 def _adopt(config) -> bool:
   source = _finished_neighbour(config)
-  if source is not None:
-    _copy(source, pathlib.Path(config.output_dir).expanduser())
-  return source is not None
+  if source is None:
+    return False
+  return _copy(source, pathlib.Path(config.output_dir).expanduser())
 
 
 def _finished_neighbour(config) -> pathlib.Path | None:
   """A neighbour's folder with this run; None: there is none, or it has begun here."""
   target = pathlib.Path(config.output_dir).expanduser()
-  if target.exists():
+  if _has_begun(target, config):
     return None
   neighbours = target.parent.parent.glob(f"*/{target.name}")
   return next((source for source in neighbours if _is_same(source, config)), None)
 
 
+def _has_begun(target, config) -> bool:
+  """Whether a folder holds what must not be overwritten.
+
+  A copy that was stopped half-way has neither mark nor states: it is made again.
+  """
+  if any((target / name).exists() for name in ("summary.json", "checkpoint")):
+    return True
+  return _identity(target) not in (None, _wanted(config))  # another's: told later
+
+
 def _is_same(folder, config) -> bool:
   """Whether a folder holds this very run, finished, by this version."""
-  if not (folder / "summary.json").exists():
-    return False
+  return (folder / "summary.json").exists() and _identity(folder) == _wanted(config)
+
+
+def _identity(folder):
+  """Config and version of a folder's run; None where they cannot be read."""
   try:
     found = json.loads((folder / "config.json").read_text())
-  except (OSError, ValueError):
-    return False
-  wanted = (config.hash(), tff_defenses.__version__)
-  return (found.get("config_hash"), found.get("version")) == wanted
+    return found["config_hash"], found["version"]
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
 
 
-def _copy(source, target) -> None:
-  """Copies the files, the mark of a complete run last."""
-  with contextlib.suppress(claims.ClaimedError), claims.claim(target):
-    with writing(target):
+def _wanted(config):
+  return config.hash(), tff_defenses.__version__
+
+
+def _copy(source, target) -> bool:
+  """Copies the files, the mark of a complete run last; False: somebody works there."""
+  try:
+    with claims.claim(target), writing(target):
       shutil.copytree(source, target, ignore=_NOT_COPIED, dirs_exist_ok=True)
+      claims.forget_failure(target)
       mark = (source / "summary.json").read_bytes()
       whole_files.write_bytes(target / "summary.json", mark)
+  except claims.ClaimedError:
+    return False
+  return True
 
 
 def is_finished_elsewhere(config: ExperimentConfig) -> bool:

@@ -59,7 +59,9 @@ def test_key_decides_the_folder_and_its_order_does_not(tmp_path):
   assert len(first.folder.name) == 16
 
 
-@pytest.mark.parametrize("damage", ["short", "long", "missing", "index", "garbled"])
+@pytest.mark.parametrize(
+  "damage", ["short", "long", "missing", "index", "garbled", "changed", "no digests"]
+)
 def test_damaged_folder_is_repaired_with_a_warning(tmp_path, caplog, damage):
   found = write(tmp_path)
   path, index = pathlib.Path(found.path(0)), found.folder / "index.json"
@@ -68,8 +70,12 @@ def test_damaged_folder_is_repaired_with_a_warning(tmp_path, caplog, damage):
     path.write_bytes(whole[:-1])
   elif damage == "long":
     path.write_bytes(whole + b"x")
+  elif damage == "changed":  # of the same size
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
   elif damage == "garbled":
     index.write_text('{"num_examples": 3')
+  elif damage == "no digests":
+    index.write_text(index.read_text().replace('"sha256"', '"other"'))
   else:
     (path if damage == "missing" else index).unlink()
   assert write(tmp_path) == found and path.read_bytes() == whole

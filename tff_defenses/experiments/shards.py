@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from tff_defenses.experiments import file_digest
 from tff_defenses.experiments.errors import DataError
 from tff_defenses.experiments.shard_reader import read, record_bytes
 
@@ -69,9 +70,10 @@ def write(
 ) -> ShardSet:
   """Writes the shards of all clients, or finds them written before.
 
-  A complete folder is reused without touching `clients`; a damaged one is rewritten,
-  with a warning. Files are written aside and renamed, so processes that write the same
-  key at once do not disturb each other.
+  A complete folder is reused without touching `clients`; a damaged one, in which a
+  file is not what its SHA-256 says, is rewritten, with a warning. Files are written
+  aside and renamed, so processes that write the same key at once do not disturb each
+  other.
 
   Args:
     cache_dir: parent of all shard folders; made if absent.
@@ -122,16 +124,22 @@ def _canonical(key):
 
 
 def _complete(folder, image_shape):
-  """The shard set in `folder`, or None where anything is missing or cut short."""
+  """The shard set in `folder`, or None where anything is missing or not as written.
+
+  Every client of every later run would train on what is wrong here, so the contents
+  are compared too, once a process.
+  """
   try:
     index = json.loads((folder / INDEX).read_text())
     counts = tuple(index["num_examples"])
-    sizes = [os.path.getsize(folder / _file_name(i)) for i in range(len(counts))]
+    files = [folder / _file_name(i) for i in range(len(counts))]
+    sizes = [os.path.getsize(file) for file in files]
     known = tuple(index["image_shape"]) == image_shape
+    whole = sizes == [count * record_bytes(image_shape) for count in counts]
+    sound = known and whole and [*map(file_digest.sha256, files)] == index["sha256"]
   except (OSError, ValueError, KeyError, TypeError):
     return None
-  expected = [count * record_bytes(image_shape) for count in counts]
-  return ShardSet(folder, image_shape, counts) if known and sizes == expected else None
+  return ShardSet(folder, image_shape, counts) if sound else None
 
 
 def _write_folder(folder, key, clients, image_shape):

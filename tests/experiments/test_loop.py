@@ -278,6 +278,15 @@ def test_run_may_be_made_anew(fl_plas_run, toy, runtime, monkeypatch):
   assert len(built) == 1
 
 
+def test_a_run_whose_clients_all_diverge_has_no_training_loss(toy, runtime):
+  settings = {"optimizer": "sgd", "learning_rate": 1e38, "pretrain_on_aux": False}
+  result = loop.run(toy(rounds=1, **settings), runtime, tensorboard=True)
+  table = result.folder.read("metrics.csv")
+  assert table["num_rejected"].tolist() == [3]
+  assert table["train_loss"].isna().tolist() == [True]
+  assert result.summary["final"]["train_loss"] is None
+
+
 @pytest.mark.parametrize("defense", ["fedavg", "krum", "flare"])
 def test_update_that_is_not_finite_is_rejected_and_the_run_goes_on(
   defense, finish, monkeypatch

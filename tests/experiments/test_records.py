@@ -80,6 +80,16 @@ def test_rounds_are_rows_and_blank_where_nothing_was_measured(tmp_path):
   assert folder.read("timing.csv")["round"].tolist() == [1, 2, 3]
 
 
+def test_a_value_that_is_undefined_is_blank_and_keeps_its_column(tmp_path):
+  folder = claim(tmp_path)
+  for r, loss in enumerate([np.nan, 0.5, np.inf, np.nan], start=1):
+    clients = records.client_rows(r, [0], np.array([True]), {})
+    folder.add_round(r, {"train_loss": loss, "n": 1}, clients, {"seconds_round": 1.0})
+  lines = (tmp_path / "metrics.csv").read_text().split()
+  assert lines == ["round,n,train_loss", "1,1.0,", "2,1.0,0.5", "3,1.0,inf", "4,1.0,"]
+  assert folder.whole_rounds() == 4
+
+
 @pytest.mark.parametrize("kept", [0, 1, 2, 3])
 def test_rounds_cut_off_and_done_again_give_the_same_bytes(tmp_path, kept):
   whole, broken = claim(tmp_path / "whole"), claim(tmp_path / "broken")

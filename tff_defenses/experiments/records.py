@@ -106,11 +106,11 @@ class RunFolder:
     clients: pd.DataFrame,
     timing: Mapping[str, float],
   ) -> None:
-    """Appends one round to metrics.csv, clients.csv and timing.csv."""
+    """Appends one round to metrics.csv, clients.csv and timing.csv; NaN: blank."""
     with writing(self.path):
       if self._metrics is None:
         self._metrics = round_tables.metrics_manager(self.path / "metrics.csv")
-      values = {name: np.float64(value) for name, value in metrics.items()}
+      values = {name: _number_or_blank(value) for name, value in metrics.items()}
       round_tables.release(self._metrics, values, round_number)
       row = pd.DataFrame([{"round": round_number, **timing}])
       round_tables.append(self.path / "clients.csv", clients)
@@ -174,6 +174,11 @@ def client_rows(
     "votes": measurements.get("votes", np.nan),
   }
   return pd.DataFrame(columns)[list(CLIENT_COLUMNS)]
+
+
+def _number_or_blank(value):
+  """What TFF's manager writes as a number; nothing for NaN, as in the other tables."""
+  return "" if np.isnan(value) else np.float64(value)
 
 
 def _read_config(file):

@@ -72,8 +72,9 @@ def finish_round(state, aggregated, statistics, reports):
 
   Returns:
     (state@SERVER, metrics@SERVER). Metrics: `train_loss`, mean over the images of
-    clients with a finite loss; `seconds_training` from the first client's start to the
-    last one's end; `seconds_aggregation` from there to the new weights; `aggregator`.
+    clients with a finite loss, NaN if all clients diverged or none has images;
+    `seconds_training` from the first client's start to the last one's end;
+    `seconds_aggregation` from there to the new weights; `aggregator`.
   """
   weights_type = state.type_signature.member.global_model_weights
 
@@ -117,7 +118,7 @@ def _metrics(reports, applied_at, measurements):
   )
   def summarise(loss, seen, started, finished, applied_at):
     return collections.OrderedDict(
-      train_loss=tf.math.divide_no_nan(loss, seen),
+      train_loss=loss / seen,  # 0 / 0: no loss, which is not one of 0
       seconds_training=finished - started,
       seconds_aggregation=applied_at - finished,
     )

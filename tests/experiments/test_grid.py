@@ -105,6 +105,28 @@ def test_failed_run_is_told_and_the_next_one_is_run(pretend, tmp_path):
   assert log() == ["run0", "run2", "run1"]
 
 
+@pytest.mark.parametrize("text", ["", '{"accuracy": 0.'])
+def test_run_with_a_damaged_summary_is_no_result(pretend, tmp_path, text):
+  configs, (_, log) = pretended_runs.configs(tmp_path, 2), pretend
+  grid.run(configs, None)
+  mark = progress.folder(configs[1]) / "summary.json"
+  mark.write_text(text)
+  result = grid.run(configs, None)
+  assert not result.ok and list(result.states.values()) == ["done", "failed"]
+  assert f"{mark} must hold the results of a run, but it is damaged" in str(result)
+  assert len(result.table.splitlines()) == 2  # the header and the other run
+  mark.unlink()  # as the sentence says
+  assert grid.run(configs, None).ok and log() == ["run0", "run1", "run1"]
+
+
+def test_damaged_seconds_are_told_and_the_result_stays(pretend, tmp_path, caplog):
+  (config,) = configs = pretended_runs.configs(tmp_path, 1)
+  grid.run(configs, None)
+  (progress.folder(config) / "timing.csv").write_text("round,seconds_round\n1,abc\n")
+  assert grid.run(configs, None).ok
+  assert "timing.csv is damaged" in caplog.text
+
+
 def test_failure_of_another_process_is_not_repeated_in_this_call(pretend, tmp_path):
   configs, (each, log) = pretended_runs.configs(tmp_path, 2), pretend
 

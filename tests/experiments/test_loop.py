@@ -212,6 +212,14 @@ def test_complete_run_is_read_and_not_repeated(fedavg_run, runtime, never_train)
   assert again.summary == fedavg_run.summary
 
 
+def test_complete_run_with_a_damaged_summary_is_one_sentence(toy, never_train):
+  config = toy()
+  folder = records.RunFolder(config.output_dir, run_record.describe(config))
+  (folder.path / "summary.json").write_text("")
+  with pytest.raises(OutputError, match=r"summary\.json .*damaged. Remove this file"):
+    loop.run(config, None)
+
+
 def test_folder_of_another_config_raises_before_anything_is_trained(
   fedavg_run, runtime, shard_cache, never_train
 ):

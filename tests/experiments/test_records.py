@@ -112,6 +112,18 @@ def test_round_half_written_is_dropped(tmp_path):
   assert contents(folder) == before
 
 
+@pytest.mark.parametrize("text", ["", '{"accuracy": 0.', "[1]", "{}", "\udcff"])
+def test_damaged_summary_is_named_with_what_to_do(tmp_path, text):
+  folder = claim(tmp_path)
+  folder.write_summary(SUMMARY)
+  content = text.encode("utf-8", "surrogateescape")
+  (tmp_path / "summary.json").write_bytes(content)
+  with pytest.raises(
+    OutputError, match=r"summary\.json .*damaged. Remove this file and"
+  ):
+    folder.read_summary()
+
+
 def test_summary_comes_last_and_declares_the_run_complete(tmp_path):
   folder = claim(tmp_path)
   folder.write_arrays({"mmd": np.eye(2)})

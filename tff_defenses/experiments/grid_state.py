@@ -1,6 +1,7 @@
 """The runs of a grid before its start and at its end; TensorFlow is not needed."""
 
 import dataclasses
+import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,9 @@ _COLUMNS = (
   "seconds_aggregation",
   "seconds_total",
 )
+
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +108,14 @@ def read(
       error = claims.failure(progress.folder(config))
       failures.setdefault(config.output_dir, error or "no reason was kept")
     elif states[config.output_dir] == progress.DONE:
-      rows.append(_row(config, values_lib.read(progress.folder(config)).values))
+      run = values_lib.read(progress.folder(config))
+      if run.status == progress.DONE:
+        rows.append(_row(config, run.values))
+        for fault in run.faults:  # such as a timing.csv without its seconds
+          _logger.warning("%s", fault)
+      else:  # it has a summary.json, but there are no values in it
+        states[config.output_dir] = progress.FAILED
+        failures[config.output_dir] = str(records.damaged_summary(run.folder))
   return GridResult(states, failures, report.table(rows) if rows else "")
 
 

@@ -73,8 +73,15 @@ class RunFolder:
     return (self.path / "summary.json").exists()
 
   def read_summary(self) -> dict[str, Any]:
-    """summary.json of a complete run."""
-    return json.loads((self.path / "summary.json").read_text())
+    """summary.json of a complete run.
+
+    Raises:
+      OutputError: it is damaged.
+    """
+    found = _read_object(self.path / "summary.json")
+    if not found:
+      raise damaged_summary(self.path)
+    return found
 
   def whole_rounds(self) -> int:
     """The last round up to which all three tables are whole; 0 if none is."""
@@ -139,13 +146,22 @@ class RunFolder:
     return pd.read_csv(self.path / name, float_precision="round_trip")
 
 
+def damaged_summary(folder: pathlib.Path) -> OutputError:
+  """The error of a run that says that it is complete, but not with what."""
+  return OutputError(
+    f"{folder / 'summary.json'} must hold the results of a run, but it is damaged. "
+    "Remove this file and give the same command again: the run goes on from its last "
+    "checkpoint, or starts anew without one."
+  )
+
+
 def check_owner(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
   """Raises OutputError if a folder holds the run of another config or version."""
   file = pathlib.Path(folder).expanduser() / "config.json"
   with writing(folder):
     if not file.exists():
       return
-    found = _read_config(file)
+    found = _read_object(file)
   for key, what in (("version", "version"), ("config_hash", "config")):
     if found.get(key) != config.get(key):
       raise OutputError(
@@ -181,7 +197,8 @@ def _number_or_blank(value):
   return "" if np.isnan(value) else np.float64(value)
 
 
-def _read_config(file):
+def _read_object(file):
+  """What a JSON file holds; {} if it is damaged."""
   try:
     found = json.loads(file.read_text())
   except ValueError:

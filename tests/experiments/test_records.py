@@ -64,6 +64,24 @@ def test_folder_of_another_config_raises_and_is_left_alone(tmp_path, found, sent
   assert (tmp_path / "config.json").read_text() == found
 
 
+@pytest.mark.parametrize(
+  ("changes", "sentence"),
+  [
+    ({"seed": 2}, r"\(abc, this one has x\); `seed` is 1 there and 2 here\. Choose"),
+    ({"alpha": 0.5}, r"x\); `alpha` is not stated there and 0\.5 here\. Choose"),
+    (
+      {"seed": 2, "a": (1,), "b": {"c": 1}, "d": "e", "f": 0, "reduced": True},
+      r'; `a` is .* \[1\] here; `b` is .* \{"c": 1\} here; 2 more differ\. Choose',
+    ),
+    ({}, r"x\)\. Choose"),
+  ],
+)
+def test_settings_that_differ_are_named_with_both_values(tmp_path, changes, sentence):
+  claim(tmp_path)
+  with pytest.raises(OutputError, match=sentence):
+    claim(tmp_path, config_hash="x", **changes)
+
+
 def test_folder_that_cannot_be_made_raises(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(OutputError, match="`output_dir` .*file/run cannot be written"):

@@ -34,6 +34,8 @@ SUMMARY_KEYS = (
   "config_hash",
   "final",
 )
+_FOLLOWS = ("version", "config_hash", "reduced", "threat_model")  # from the settings
+_NAMED = 3  # ours: settings that a message names
 CLIENT_COLUMNS = (
   "round",
   "client_index",
@@ -164,10 +166,11 @@ def check_owner(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
     found = _read_object(file)
   for key, what in (("version", "version"), ("config_hash", "config")):
     if found.get(key) != config.get(key):
+      settings = _differences(found, config) if key == "config_hash" else ""
       raise OutputError(
         f"`output_dir` {file.parent} holds the run of another {what} "
-        f"({found.get(key, 'none stated')}, this one has {config.get(key)}). Choose "
-        "another folder or remove it."
+        f"({found.get(key, 'none stated')}, this one has {config.get(key)}){settings}. "
+        "Choose another folder or remove it."
       )
 
 
@@ -190,6 +193,24 @@ def client_rows(
     "votes": measurements.get("votes", np.nan),
   }
   return pd.DataFrame(columns)[list(CLIENT_COLUMNS)]
+
+
+def _differences(found, config) -> str:
+  """Some of the settings in which a config differs from the one in a folder."""
+  ours = json.loads(json.dumps(config, default=str))  # tuples become lists
+  names = [n for n in {**ours, **found} if found.get(n) != ours.get(n)]
+  names = [n for n in names if n not in _FOLLOWS]
+  parts = [
+    f"; `{n}` is {_stated(found, n)} there and {_stated(ours, n)} here"
+    for n in names[:_NAMED]
+  ]
+  if len(names) > _NAMED:
+    parts.append(f"; {len(names) - _NAMED} more differ")
+  return "".join(parts)
+
+
+def _stated(config, name):
+  return json.dumps(config[name]) if name in config else "not stated"
 
 
 def _number_or_blank(value):

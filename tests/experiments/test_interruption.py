@@ -1,5 +1,6 @@
 """Runs that break off: resumed, failed, held by another, full disk, dead worker."""
 
+import dataclasses
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ from tests.experiments import toy_runs
 from tests.experiments.toy_runs import content
 from tff_defenses.experiments import (
   claims,
+  federation,
   loop,
   probe,
   progress,
@@ -21,7 +23,7 @@ from tff_defenses.experiments import (
   scoring,
   trainers,
 )
-from tff_defenses.experiments.errors import OutputError
+from tff_defenses.experiments.errors import DataError, OutputError
 from tff_defenses.runtime.errors import WorkerError
 
 
@@ -60,6 +62,21 @@ def test_run_broken_off_and_resumed_gives_the_same_bytes(
   assert resumed.folder.read("timing.csv")["round"].tolist() == [1, 2, 3]
   for file in ("summary.json", "arrays.npz"):
     assert content(resumed.folder, file) == content(whole.folder, file)
+
+
+def test_a_run_does_not_go_on_with_other_data(toy, runtime, monkeypatch):
+  config = toy(**toy_runs.FEDAVG)
+  break_off(config, runtime, monkeypatch, "score_global")
+  build = federation.build
+
+  def other_tests(config):
+    found = build(config)
+    return dataclasses.replace(found, test_labels=found.test_labels[::-1])
+
+  monkeypatch.setattr(federation, "build", other_tests)
+  with pytest.raises(DataError, match=r"got other images or labels \(test\)"):
+    loop.run(config, runtime)
+  loop.run(config, runtime, reuse=False)  # anew
 
 
 class CountsRounds:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tff_defenses.experiments import records
-from tff_defenses.experiments.errors import OutputError
+from tff_defenses.experiments.errors import DataError, OutputError
 
 CONFIG = {"version": "1.0", "config_hash": "abc", "seed": 1}
 SUMMARY = dict.fromkeys(records.SUMMARY_KEYS)
@@ -254,3 +254,24 @@ def test_file_that_tensorflow_cannot_write_is_an_output_error(tmp_path):
   folder.path.write_text("in the way")
   with pytest.raises(OutputError, match="`output_dir` .* cannot be written"):
     add_rounds(folder, 1, 1)
+
+
+DATA = {"clients": "ab", "test": "cd", "backdoor": None}
+
+
+def test_rounds_are_added_to_with_the_same_data_only(tmp_path):
+  folder = claim(tmp_path)
+  folder.keep_data(DATA, begun=False)
+  folder.keep_data(DATA, begun=True)
+  before = (tmp_path / "data.json").read_bytes()
+  with pytest.raises(DataError, match=r"got other images or labels \(test\)"):
+    folder.keep_data(DATA | {"test": "ef"}, begun=True)
+  assert (tmp_path / "data.json").read_bytes() == before
+  folder.keep_data(DATA | {"test": "ef"}, begun=False)  # nothing is lost
+  assert json.loads((tmp_path / "data.json").read_text())["test"] == "ef"
+
+
+def test_a_run_from_before_data_were_noted_goes_on(tmp_path):
+  folder = claim(tmp_path)
+  folder.keep_data(DATA, begun=True)
+  assert json.loads((tmp_path / "data.json").read_text()) == DATA

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from collections.abc import Callable
 
@@ -77,6 +78,19 @@ class Federation:
   targets: "attacks.training.targets.Targets | None"
   class_names: tuple[str, ...]
 
+  def digests(self) -> dict[str, str | None]:
+    """Of all images and labels, by what they are for; None: there are no such."""
+    held, aimed = self.held_out, self.targets
+    return {
+      "clients": self.shards.content(),
+      "server": _digest(
+        *(held.aux_images, held.aux_labels, held.root_images, held.root_labels)
+      ),
+      "test": _digest(self.test_images, self.test_labels),
+      "backdoor": _digest(self.backdoor_images, self.backdoor_labels),
+      "targets": None if aimed is None else _digest(aimed.images, aimed.labels),
+    }
+
   def client_input(
     self, client: int, round_number: int, seed: int, *, attacks: bool = True
   ):
@@ -130,6 +144,13 @@ def build(config: config_lib.ExperimentConfig) -> Federation:
     targets=choose_targets(config, (images, labels), test),
     class_names=tuple(dataset.class_names),
   )
+
+
+def _digest(*arrays) -> str | None:
+  if arrays[0] is None:
+    return None
+  parts = " ".join(shards.digest(np.asarray(array)) for array in arrays)
+  return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def hold_out(

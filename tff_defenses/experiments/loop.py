@@ -113,12 +113,14 @@ def _run(
 ) -> None:
   """The rounds that are left, and the files that end a run."""
   _warn_outside_assumption(config)
-  trainer = trainers.build(config, federation.build(config), runtime, progress=progress)
+  fed = federation.build(config)
+  trainer = trainers.build(config, fed, runtime, progress=progress)
   runtime.shrink()  # earlier runs, or the common start, may have left a lot behind
   states = trainer.start(runtime)
   saved = checkpoint.Checkpoints(folder.path / "checkpoint", fresh=fresh)
   whole = 0 if fresh else folder.whole_rounds()
   done, *states = saved.load(*states, at_most=whole)
+  folder.keep_data(fed.digests(), begun=done > 0)
   folder.keep_rounds(done)
   board = round_tables.tensorboard_manager(folder.path) if tensorboard else None
   bar = _bar(config, done, progress)

@@ -1,10 +1,11 @@
 """The files of one run, written so that a stop at any moment loses nothing.
 
-config.json: everything, version and threat model included; metrics.csv: a row a round;
-clients.csv: a row a client a round; arrays.npz: what the figures need; summary.json:
-written last, so its presence says that the run is complete. All of them are the same
-bytes for the same config, however often the run was broken off. timing.csv alone
-differs: seconds and memory.
+config.json: everything, version and threat model included; data.json: digests of the
+images and labels, so that a run goes on with those it began with; metrics.csv: a row a
+round; clients.csv: a row a client a round; arrays.npz: what the figures need;
+summary.json: written last, so its presence says that the run is complete. All of them
+are the same bytes for the same config, however often the run was broken off. timing.csv
+alone differs: seconds and memory.
 """
 
 import io
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from tff_defenses.experiments import detection, round_tables, whole_files
-from tff_defenses.experiments.errors import OutputError, writing
+from tff_defenses.experiments.errors import DataError, OutputError, writing
 
 SUMMARY_KEYS = (
   "accuracy",
@@ -100,6 +101,28 @@ class RunFolder:
         (self.path / name).unlink(missing_ok=True)
       for name in round_tables.NAMES:
         round_tables.cut(self.path / name, last)
+
+  def keep_data(self, digests: Mapping[str, str | None], *, begun: bool) -> None:
+    """Writes data.json, which ties the run to the data that it reads.
+
+    Args:
+      digests: Of the data, by what they are for.
+      begun: Whether rounds are there that must have read the same.
+
+    Raises:
+      DataError: the run began with other data.
+    """
+    file = self.path / "data.json"
+    found = _read_object(file) if begun and file.exists() else dict(digests)
+    differ = [name for name, value in digests.items() if found.get(name) != value]
+    if differ:
+      raise DataError(
+        f"`output_dir` {self.path} must go on with the data it began with, got other "
+        f"images or labels ({', '.join(differ)}). Give the `data_dir` of then, or "
+        "start anew in another folder or with --noresume."
+      )
+    with writing(self.path):
+      whole_files.write_json(file, digests)
 
   def discard(self) -> None:
     """Removes everything but config.json: the run is to be made anew."""

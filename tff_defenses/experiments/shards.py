@@ -54,6 +54,11 @@ class ShardSet:
       )
     return str(self.folder / _file_name(client_index))
 
+  def content(self) -> str:
+    """Digest (hex) of all clients' images and labels, as the index has it."""
+    index = json.loads((self.folder / INDEX).read_text())
+    return hashlib.sha256(" ".join(index["sha256"]).encode()).hexdigest()
+
 
 def digest(array: np.ndarray) -> str:
   """SHA-256 (hex) of an array's type, shape and content, for use in keys."""

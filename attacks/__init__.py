@@ -5,6 +5,7 @@ References: Wang et al. (FLARE, ASIA CCS 2022), Sec. 7.1; FL-PLAS, Sec. 6.1.
 Reading `ATTACKS` imports no TensorFlow: `spec.build` imports its attack when called.
 """
 
+import dataclasses
 import functools
 import importlib
 from collections.abc import Callable, Mapping
@@ -16,12 +17,20 @@ from attacks.training import forms
 __all__ = ["ATTACKS", "KINDS", "NEEDS", "SIGHTS", "AttackSpec"]
 
 
-def _build(module: str, function: str, **settings):
-  return getattr(importlib.import_module(f"attacks.{module}"), function)(**settings)
+@dataclasses.dataclass(frozen=True)
+class _Builder:
+  """Imports an attack when it is called."""
 
+  module: str
+  name: str
 
-def _builder(module: str, function: str) -> Callable[..., Any]:
-  return functools.partial(_build, module, function)
+  @property
+  def source(self) -> Callable[..., Any]:
+    """The class or function that makes the attack; its `help` lists the settings."""
+    return getattr(importlib.import_module(f"attacks.{self.module}"), self.name)
+
+  def __call__(self, **settings):
+    return self.source(**settings)
 
 
 def _data_attack_setting(settings: Mapping[str, Any]) -> tuple[str, dict]:
@@ -60,17 +69,17 @@ ATTACKS: dict[str, AttackSpec] = {
   "trigger": AttackSpec(
     name="trigger",
     kind="data",
-    build=_builder("data.trigger", "TriggerAttack"),
+    build=_Builder("data.trigger", "TriggerAttack"),
     sees=frozenset({"own_data"}),
     paper="FL-PLAS",
     anchor="FL-PLAS Sec. 6.1, Tables 4(a), 5(a)",
     summary="a fixed pattern on part of the images, relabelled as the target",
-    suited=_builder("data.trigger", "suited_settings"),
+    suited=_Builder("data.trigger", "suited_settings"),
   ),
   "semantic": AttackSpec(
     name="semantic",
     kind="data",
-    build=_builder("data.semantic", "SemanticAttack"),
+    build=_Builder("data.semantic", "SemanticAttack"),
     sees=frozenset({"own_data"}),
     paper="FL-PLAS",
     anchor="FL-PLAS Sec. 6.1, Tables 4(b), 5(b)",
@@ -80,7 +89,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "edge_case": AttackSpec(
     name="edge_case",
     kind="data",
-    build=_builder("data.edge_case", "EdgeCaseAttack"),
+    build=_Builder("data.edge_case", "EdgeCaseAttack"),
     sees=frozenset({"own_data"}),
     paper="FL-PLAS",
     anchor="FL-PLAS Sec. 6.1, Tables 4(b), 5(b)",
@@ -90,27 +99,27 @@ ATTACKS: dict[str, AttackSpec] = {
   "label_flip": AttackSpec(
     name="label_flip",
     kind="data",
-    build=_builder("data.label_flip", "LabelFlipAttack"),
+    build=_Builder("data.label_flip", "LabelFlipAttack"),
     sees=frozenset({"own_data"}),
     paper="Tolpegin et al. 2020",
     anchor="label flipping",
     summary="one class called another, or y called c - 1 - y",
-    suited=_builder("data.label_flip", "suited_settings"),
+    suited=_Builder("data.label_flip", "suited_settings"),
   ),
   "distributed_trigger": AttackSpec(
     name="distributed_trigger",
     kind="data",
-    build=_builder("data.distributed_trigger", "DistributedTriggerAttack"),
+    build=_Builder("data.distributed_trigger", "DistributedTriggerAttack"),
     sees=frozenset({"own_data"}),
     paper="Xie et al. 2020",
     anchor="DBA",
     summary="a trigger in four parts, each malicious client paints one",
-    suited=_builder("data.distributed_trigger", "suited_settings"),
+    suited=_Builder("data.distributed_trigger", "suited_settings"),
   ),
   "krum_backdoor": AttackSpec(
     name="krum_backdoor",
     kind="training",
-    build=_builder("training.alternating", "krum_backdoor"),
+    build=_Builder("training.alternating", "krum_backdoor"),
     sees=frozenset({"own_data", "own_training", "benign_updates"}),
     paper="FLARE",
     anchor="FLARE Eq. (7), Table 3",
@@ -121,7 +130,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "coomed_backdoor": AttackSpec(
     name="coomed_backdoor",
     kind="training",
-    build=_builder("training.alternating", "coomed_backdoor"),
+    build=_Builder("training.alternating", "coomed_backdoor"),
     # The default form trains on the targeted inputs alone, from the global weights.
     sees=frozenset({"own_data", "own_training"}),
     paper="FLARE",
@@ -133,7 +142,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "plr_matching": AttackSpec(
     name="plr_matching",
     kind="training",
-    build=_builder("training.plr_matching", "PlrMatchingAttack"),
+    build=_Builder("training.plr_matching", "PlrMatchingAttack"),
     sees=frozenset({"own_data", "own_training", "benign_updates", "aggregator"}),
     paper="FLARE",
     anchor="FLARE Eq. (9)-(10), Sec. 7.4, Fig. 12",
@@ -144,7 +153,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "scaling": AttackSpec(
     name="scaling",
     kind="training",
-    build=_builder("training.scaling", "ScalingAttack"),
+    build=_Builder("training.scaling", "ScalingAttack"),
     sees=frozenset({"own_data", "own_training"}),
     paper="Bagdasaryan et al. 2020",
     anchor="Eq. (3)-(4)",
@@ -156,7 +165,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "projected": AttackSpec(
     name="projected",
     kind="training",
-    build=_builder("training.projected", "ProjectedAttack"),
+    build=_Builder("training.projected", "ProjectedAttack"),
     sees=frozenset({"own_data", "own_training"}),
     paper="Wang et al. 2020",
     anchor="PGD attack",
@@ -167,12 +176,12 @@ ATTACKS: dict[str, AttackSpec] = {
   "feature_backdoor": AttackSpec(
     name="feature_backdoor",
     kind="training",
-    build=_builder("training.feature_backdoor", "FeatureBackdoorAttack"),
+    build=_Builder("training.feature_backdoor", "FeatureBackdoorAttack"),
     sees=frozenset({"own_data", "own_training"}),
     paper="ours",
     anchor="against FL-PLAS Sec. 5",
     summary="makes the shared features of triggered images those of the target class",
-    suited=_builder("data.trigger", "suited_settings"),
+    suited=_Builder("data.trigger", "suited_settings"),
     needs=frozenset({"model_fn"}),
     data_attack=_trigger_on_tests_alone,
     works_on_shared_layers=True,
@@ -180,7 +189,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "fang_krum": AttackSpec(
     name="fang_krum",
     kind="update",
-    build=_builder("updates.fang_krum", "FangKrumAttack"),
+    build=_Builder("updates.fang_krum", "FangKrumAttack"),
     sees=frozenset({"benign_updates", "aggregator"}),
     paper="FLARE",
     anchor="FLARE Eq. (8), Sec. 7.2, Table 4",
@@ -191,7 +200,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "fang_trimmed_mean": AttackSpec(
     name="fang_trimmed_mean",
     kind="update",
-    build=_builder("updates.fang_trimmed_mean", "FangTrimmedMeanAttack"),
+    build=_Builder("updates.fang_trimmed_mean", "FangTrimmedMeanAttack"),
     sees=frozenset({"benign_updates"}),
     paper="FLARE",
     anchor="FLARE Sec. 7.2, Table 4",
@@ -201,7 +210,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "little_is_enough": AttackSpec(
     name="little_is_enough",
     kind="update",
-    build=_builder("updates.little_is_enough", "LittleIsEnoughAttack"),
+    build=_Builder("updates.little_is_enough", "LittleIsEnoughAttack"),
     sees=frozenset({"benign_updates"}),
     paper="Baruch et al. 2019",
     anchor="a little is enough",
@@ -211,7 +220,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "inner_product": AttackSpec(
     name="inner_product",
     kind="update",
-    build=_builder("updates.inner_product", "InnerProductAttack"),
+    build=_Builder("updates.inner_product", "InnerProductAttack"),
     sees=frozenset({"benign_updates"}),
     paper="Xie et al. 2019",
     anchor="inner-product manipulation",
@@ -221,7 +230,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "min_max": AttackSpec(
     name="min_max",
     kind="update",
-    build=_builder("updates.min_max", "MinMaxAttack"),
+    build=_Builder("updates.min_max", "MinMaxAttack"),
     sees=frozenset({"benign_updates"}),
     paper="Shejwalkar and Houmansadr 2021",
     anchor="Eq. (8)",
@@ -231,7 +240,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "min_sum": AttackSpec(
     name="min_sum",
     kind="update",
-    build=_builder("updates.min_max", "MinSumAttack"),
+    build=_Builder("updates.min_max", "MinSumAttack"),
     sees=frozenset({"benign_updates"}),
     paper="Shejwalkar and Houmansadr 2021",
     anchor="Eq. (9)",
@@ -241,7 +250,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "sign_flip": AttackSpec(
     name="sign_flip",
     kind="update",
-    build=_builder("updates.sign_flip", "SignFlipAttack"),
+    build=_Builder("updates.sign_flip", "SignFlipAttack"),
     sees=frozenset({"own_training"}),
     paper="Li et al. 2019",
     anchor="sign-flipping attack",
@@ -250,7 +259,7 @@ ATTACKS: dict[str, AttackSpec] = {
   "gaussian": AttackSpec(
     name="gaussian",
     kind="update",
-    build=_builder("updates.gaussian", "GaussianAttack"),
+    build=_Builder("updates.gaussian", "GaussianAttack"),
     sees=frozenset({"own_training"}),
     paper="Blanchard et al. 2017",
     anchor="Gaussian attack",

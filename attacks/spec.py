@@ -31,7 +31,8 @@ class AttackSpec:
   Attributes:
     name: key in `ATTACKS`.
     kind: one of `KINDS`.
-    build: `build(**settings)` -> the attack; settings are those of its module.
+    build: `build(**settings)` -> the attack; `help(build.source)`, or `help(build)`
+      where `build` is a class itself, lists the settings.
     sees: threat model, a subset of `SIGHTS`. Where an attack has several forms: what
       the default form sees.
     sees_with: settings -> what is seen with them, where that depends on them; call

@@ -1,5 +1,6 @@
 """README's code runs as it stands; paths, flags and names of the documents exist."""
 
+import json
 import pathlib
 import re
 
@@ -13,12 +14,16 @@ from attacks.updates import base as update_base
 from tff_defenses import aggregators
 from tff_defenses.aggregators import rows
 from tff_defenses.experiments import (
+  data_attacks,
   datasets,
+  federation,
   papers,
   partition,
   presets,
   readme_tables,
+  training_attacks,
 )
+from tff_defenses.experiments.config import ExperimentConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -120,6 +125,27 @@ def test_recipe_of_an_attack_names_all_that_its_class_must_have():
 
 def test_recipe_of_a_defense_names_what_is_not_done_for_a_rule_with_weights():
   assert "`rows.on_kept_rows`" in recipe("Add a defense") and rows.on_kept_rows
+
+
+def test_settings_that_the_harness_takes_from_a_training_attack_are_named():
+  taken = {"data_attack", "data_settings", "collude", *federation.TARGET_SETTINGS}
+  (text,) = re.findall(r"Training attacks\s+take besides: .*?\n\n", README, re.DOTALL)
+  assert [name for name in taken if f"`{name}`" not in text] == []
+  attack = {name: None for name in taken} | {"gamma": 2.0}
+  assert training_attacks.own_settings(attack) == {"gamma": 2.0}
+
+
+def test_settings_of_an_attack_are_looked_up_and_given_as_readme_says():
+  (entry,) = re.findall(r"`help\((attacks\..*?)\)`", README)
+  assert eval(entry, {"attacks": attacks}).__name__ == "ScalingAttack"
+  ((attack, given),) = re.findall(r"--attack=(\w+) --attack_settings='(.*?)'", README)
+  plain, half = (
+    ExperimentConfig(attack=attack, attack_settings=settings)
+    for settings in ({}, json.loads(given))
+  )
+  data = datasets.DATASETS[half.dataset]
+  assert data_attacks.make(half, data).fraction == 0.5
+  assert data_attacks.make(plain, data).fraction < 0.5
 
 
 def test_tables_are_as_the_registries_have_them():

@@ -270,7 +270,7 @@ def krum_backdoor(
     images, labels: D_mal; see `AlternatingAttack`.
     form: "white_box" (anchor and start at the benign mean), "self" (anchor from own
       data, boost 2, 10 epochs) or "authors" (their command line: boost 10, 2 epochs).
-    **settings: Replace the form's.
+    **settings: Those of `AlternatingAttack`; they replace the form's.
   """
   return _build("krum_backdoor", forms.KRUM, form, images, labels, settings)
 
@@ -283,7 +283,7 @@ def coomed_backdoor(
   Args:
     images, labels: D_mal; see `AlternatingAttack`.
     form: "converge" (authors' code) or "paper" (Eq. 7, the same objective).
-    **settings: Replace the form's.
+    **settings: Those of `AlternatingAttack`; they replace the form's.
   """
   return _build("coomed_backdoor", forms.COOMED, form, images, labels, settings)
 

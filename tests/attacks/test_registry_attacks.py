@@ -1,6 +1,8 @@
 """The registry of attacks: entries, threat models, and what importing it costs."""
 
 import dataclasses
+import inspect
+import re
 import subprocess
 import sys
 
@@ -39,6 +41,15 @@ def test_trigger_is_built_from_its_settings():
   built = ATTACKS["trigger"].build(pattern="square", target_label=2, fraction=0.5)
   assert built == TriggerAttack("square", 2, 0.5)
   assert ATTACKS["trigger"].build() == TriggerAttack()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_help_of_an_entry_lists_its_settings(name):
+  source = ATTACKS[name].build.source
+  classes = inspect.getmro(source) if inspect.isclass(source) else [source]
+  text = "\n".join(inspect.getdoc(c) for c in classes)
+  for setting in inspect.signature(source).parameters:
+    assert re.search(rf"^  (.*, |\*\*)?{setting}(, .*)?: ", text, re.M), setting
 
 
 def test_unknown_setting_raises_with_its_name():

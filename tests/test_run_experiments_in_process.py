@@ -169,6 +169,17 @@ def test_a_programming_error_is_not_hidden(main, recorders):
     main(*TOY)
 
 
+@pytest.mark.parametrize("flags", [TOY, REPRODUCE, (*TOY, "--dry_run")])
+def test_a_limit_of_no_seconds_is_refused_before_anything_starts(
+  main, recorders, capsys, flags
+):
+  assert main(*flags, "--round_seconds=0") == 1
+  assert capsys.readouterr().err == (
+    "error: --round_seconds must be > 0, got 0. Leave it out for no limit.\n"
+  )
+  assert recorders.run.calls == recorders.hours.calls == []
+
+
 def test_reproduce_runs_the_narrowed_table(main, recorders, tmp_path):
   assert main(*REPRODUCE, f"--output_dir={tmp_path}", "--data_dir=data") == 0
   configs, plan = recorders.run.call.arguments[0], recorders.run.call.settings["plan"]

@@ -81,6 +81,12 @@ def test_four_combinations_are_scored(trainer, states):
     assert row[f"swap_clean_extractor_backdoor_classifier_{name}"] == value
 
 
+def test_the_starts_of_both_models_have_the_limit_that_they_are_given(trainer, runtime):
+  watched, limit = toy_runs.NotesOptions(runtime), {"timeout_seconds": 9.0}
+  trainer.start(watched, **limit)
+  assert watched.options == [limit] * 2
+
+
 def test_states_are_saved_and_loaded(trainer, states, runtime, tmp_path):
   kept = checkpoint.Checkpoints(tmp_path / "checkpoint")
   kept.save(1, *states)

@@ -37,3 +37,10 @@ def test_mode_is_what_is_asked_for(given, chooses_runs, mode):
 def test_what_changes_nothing_is_refused(given, sentence):
   with pytest.raises(ValueError, match=sentence):
     flag_modes.mode(given, False)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_a_limit_that_no_round_can_keep_is_refused(seconds):
+  sentence = f"--round_seconds must be > 0, got {seconds:g}. Leave it out for no limit"
+  with pytest.raises(ValueError, match=sentence):
+    flag_modes.mode({"round_seconds": seconds}, True)

@@ -92,7 +92,8 @@ class CountsRounds:
     self.federation = types.SimpleNamespace(malicious=np.zeros(3, bool))
     self.stepped, self.calls = [], []
 
-  def start(self, runtime):
+  def start(self, runtime, **call):
+    self.calls.append(call)
     return np.int32(0), []
 
   def step(self, runtime, states, round_number, drawn, **call):
@@ -117,7 +118,12 @@ def count_rounds(monkeypatch):
 
   def run(config, fails_at=None, **settings):
     trainer = CountsRounds(config, fails_at)
-    monkeypatch.setattr(trainers, "build", lambda *_, **__: trainer)
+
+    def build(*_, **watching):
+      trainer.watching = watching
+      return trainer
+
+    monkeypatch.setattr(trainers, "build", build)
     runtime = types.SimpleNamespace(peak_memory_bytes=lambda: 0, shrink=lambda: None)
     if fails_at is None:
       return trainer, loop.run(config, runtime, **settings)
@@ -147,7 +153,7 @@ def test_resumed_run_does_again_what_no_checkpoint_holds(
 def test_memory_of_earlier_runs_is_given_back_before_the_first_round(toy, monkeypatch):
   done = []
   trainer = CountsRounds(toy(rounds=1))
-  trainer.start = lambda _: (done.append("start"), (np.int32(0), []))[1]
+  trainer.start = lambda *_, **__: (done.append("start"), (np.int32(0), []))[1]
   monkeypatch.setattr(trainers, "build", lambda *_, **__: trainer)
   runtime = types.SimpleNamespace(
     peak_memory_bytes=lambda: 0, shrink=lambda: done.append("shrink")
@@ -156,9 +162,10 @@ def test_memory_of_earlier_runs_is_given_back_before_the_first_round(toy, monkey
   assert done == ["shrink", "start"]
 
 
-def test_every_round_has_the_limit_that_was_asked_for(toy, count_rounds):
+def test_every_round_and_the_start_have_the_limit_that_was_asked_for(toy, count_rounds):
   trainer, _ = count_rounds(toy(rounds=2), round_seconds=9.0)
-  assert trainer.calls == [{"timeout_seconds": 9.0}] * 2
+  assert trainer.calls == [{"timeout_seconds": 9.0}] * 3
+  assert trainer.watching == {"progress": True, "round_seconds": 9.0}
 
 
 def test_full_disk_ends_the_run_with_one_sentence_and_it_goes_on_later(

@@ -1,7 +1,6 @@
 """The probe: representations of each client's model, and no step of the global one."""
 
 import collections
-import types
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from models import split
+from tests.experiments import toy_runs
 from tff_defenses.experiments import plr_files, probe
 from tff_defenses.experiments.errors import OutputError
 
@@ -84,16 +84,10 @@ def test_flare_run_keeps_representations_of_all_clients(flare_run, runtime, tmp_
 
 
 def test_its_round_has_the_limit_of_the_others(flare_run, runtime, tmp_path):
-  limits = []
-
-  def call(computation, *arguments, **options):
-    limits.append(options)
-    return runtime.call(computation, *arguments)
-
-  watched = types.SimpleNamespace(call=call)
+  watched = toy_runs.NotesOptions(runtime)
   given = flare_run.trainer, watched, flare_run.states, tmp_path
   probe.keep(*given, round_seconds=9.0)
-  assert limits == [{"timeout_seconds": 9.0}] * 2  # the start and the round
+  assert watched.options == [{"timeout_seconds": 9.0}] * 2  # the start and the round
 
 
 def test_representations_that_are_there_are_not_read_again(flare_run, tmp_path):

@@ -28,7 +28,11 @@ def test_pretraining_trains_on_the_auxiliary_data_as_a_client_trains(monkeypatch
   monkeypatch.setattr(starts, "_starts", {})
   config = ExperimentConfig(local_epochs=2, batch_size=8)
   held = types.SimpleNamespace(aux_images="D", aux_labels="its labels")
-  starts.initial_weights(config, types.SimpleNamespace(held_out=held), None)
+  limits = []
+  runtime = types.SimpleNamespace(call=lambda f, **limit: (limits.append(limit), f()))
+  fed = types.SimpleNamespace(held_out=held)
+  starts.initial_weights(config, fed, runtime, round_seconds=9.0)
+  assert limits == [{"timeout_seconds": 9.0}]
   assert equal(given.pop("initial_weights"), weights_of(federation.keras_fn(config)()))
   expected = {"images": "D", "labels": "its labels", "epochs": 2, "batch_size": 8}
   assert given == expected

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.doubles import equal, weights_of
+from tests.experiments import toy_runs
 from tff_defenses.experiments import federation, shards, starts, trainers
 from tff_defenses.learning import fed_avg, fl_plas, local, pretraining, root_training
 
@@ -59,6 +60,16 @@ def test_personal_models_begin_at_the_common_start(fl_plas_run, runtime):
   assert equal(server.global_model_weights, begin) and len(clients) == 4
   for client in clients:
     assert equal(trainer.process.client_weights(server, client), begin)
+
+
+@pytest.mark.parametrize("name", ["fedavg_run", "fl_plas_run"])
+def test_the_start_and_the_round_have_the_limit_that_they_are_given(
+  name, request, runtime
+):
+  trainer = request.getfixturevalue(name).trainer
+  watched, limit = toy_runs.NotesOptions(runtime), {"timeout_seconds": 9.0}
+  trainer.step(watched, trainer.start(watched, **limit), 1, [0], **limit)
+  assert watched.options == [limit] * 2
 
 
 def test_client_that_is_not_drawn_keeps_its_state(fl_plas_run, runtime):
@@ -234,7 +245,7 @@ def test_batch_norm_statistics_are_combined_as_the_config_says(record, toy, runt
   assert given["moving_statistics"] == "first"
 
 
-def test_the_servers_own_training_follows_the_clients(toy, monkeypatch):
+def test_the_servers_own_training_follows_the_clients(toy, monkeypatch, runtime):
   given, original = {}, root_training.build_root_update_fn
 
   def build(*arguments, **settings):
@@ -245,6 +256,6 @@ def test_the_servers_own_training_follows_the_clients(toy, monkeypatch):
   config = toy(
     defense="fltrust", rate_decay=0.5, drop_remainder=True, batch_size=8, root_epochs=3
   )
-  trainers.build(config, federation.build(config), None)
+  trainers.build(config, federation.build(config), runtime)
   expected = {"epochs": 3, "batch_size": 8, "rate_decay": 0.5, "drop_remainder": True}
   assert given == expected

@@ -54,6 +54,13 @@ def warm(config, runtime):
   return warm_start.weights(config, federation.build(config), runtime, progress=False)
 
 
+def test_its_start_and_its_rounds_have_the_limit_of_the_runs(toy, runtime):
+  config, watched = toy(), toy_runs.NotesOptions(runtime)
+  fed = federation.build(config)
+  warm_start.weights(config, fed, watched, progress=False, round_seconds=9.0)
+  assert watched.options == [{"timeout_seconds": 9.0}] * 3
+
+
 def test_it_is_clean_fed_avg(toy, warmed, runtime):
   cache, found = warmed
   clean = warm_start.clean_config(toy(defense="krum", **toy_runs.FEDAVG))

@@ -70,6 +70,17 @@ def content(folder, name):
   return (folder.path / name).read_bytes()
 
 
+class NotesOptions:
+  """A runtime that keeps the options of its calls, such as their limit."""
+
+  def __init__(self, runtime):
+    self.options, self._runtime = [], runtime
+
+  def call(self, computation, *arguments, **options):
+    self.options.append(options)
+    return self._runtime.call(computation, *arguments)
+
+
 class SendsNaN:
   """A training attack whose updates are not finite."""
 

@@ -48,8 +48,10 @@ class SwapTrainer(GlobalTrainer):
     )
     self.clean = GlobalTrainer(clean, federation_lib.build(clean), initial_weights)
 
-  def start(self, runtime) -> tuple[Any, list]:
-    return super().start(runtime)[0], [self.clean.start(runtime)[0]]
+  def start(self, runtime, **call) -> tuple[Any, list]:
+    backdoored, _ = super().start(runtime, **call)
+    clean, _ = self.clean.start(runtime, **call)
+    return backdoored, [clean]
 
   def step(self, runtime, states, round_number, drawn, **call):
     backdoored, (clean,) = states

@@ -31,6 +31,7 @@ _NAMING = {
   "cache_dir": "a folder",
   "output_dir": "a folder",
 }
+_POSITIVE = ("round_seconds",)
 _SHOWN = {"resume": "noresume"}
 
 
@@ -42,7 +43,7 @@ def mode(given: Mapping[str, Any], chooses_runs: bool) -> str:
     chooses_runs: Whether a preset or settings are among them.
 
   Raises:
-    ValueError: a flag is not heeded, or names nothing where it must.
+    ValueError: a flag is not heeded, names nothing where it must, or is no limit.
   """
   asked = [name for name in _HEEDED if name in given]
   found = asked[0] if asked else RUNS if chooses_runs else QUICK_START
@@ -54,6 +55,10 @@ def mode(given: Mapping[str, Any], chooses_runs: bool) -> str:
       raise ValueError(
         f"--{name} must name {_NAMING[name]}, got nothing. Write it after the equals "
         "sign, or leave the flag out."
+      )
+    if name in _POSITIVE and not given[name] > 0:
+      raise ValueError(
+        f"--{name} must be > 0, got {given[name]:g}. Leave it out for no limit."
       )
   return found
 

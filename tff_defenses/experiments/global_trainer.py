@@ -59,12 +59,12 @@ class GlobalTrainer:
       moving_statistics=aggregation.moving_statistics(self.config),
     )
 
-  def start(self, runtime) -> tuple[Any, list]:
-    """Server state and client states before the first round."""
-    return runtime.call(self.process.initialize), []
+  def start(self, runtime, **call) -> tuple[Any, list]:
+    """Server state and client states before the first round; `call`: as of `step`."""
+    return runtime.call(self.process.initialize, **call), []
 
   def step(self, runtime, states, round_number: int, drawn: Sequence[int], **call):
-    """One round: ((server state, client states), metrics)."""
+    """One round: ((server state, client states), metrics); see `Runtime.call`."""
     inputs = self.client_inputs(round_number, drawn)
     output = runtime.call(self.process.next, states[0], inputs, **call)
     return (output.state, states[1]), output.metrics

@@ -76,7 +76,8 @@ def run(
     runtime: Runs the federated computations.
     progress: Show a progress bar; in a log file a line now and then.
     reuse: False: start anew whatever the folder holds of this config.
-    round_seconds: Limit of a round; None: no limit.
+    round_seconds: Limit of a round, and of what is trained before round 1; None: no
+      limit.
     tensorboard: Also release the rounds' metrics to `tensorboard/` in the folder.
       Rounds that are done again after a stop appear there twice.
 
@@ -114,9 +115,10 @@ def _run(
   """The rounds that are left, and the files that end a run."""
   _warn_outside_assumption(config)
   fed = federation.build(config)
-  trainer = trainers.build(config, fed, runtime, progress=progress)
+  watching = {"progress": progress, "round_seconds": round_seconds}
+  trainer = trainers.build(config, fed, runtime, **watching)
   runtime.shrink()  # earlier runs, or the common start, may have left a lot behind
-  states = trainer.start(runtime)
+  states = trainer.start(runtime, timeout_seconds=round_seconds)
   saved = checkpoint.Checkpoints(folder.path / "checkpoint", fresh=fresh)
   whole = 0 if fresh else folder.whole_rounds()
   done, *states = saved.load(*states, at_most=whole)

@@ -26,8 +26,8 @@ class PersonalTrainer(GlobalTrainer):
       attack_dataset_computation=self._read_attack_shard(attack),
     )
 
-  def start(self, runtime):
-    server = runtime.call(self.process.initialize)
+  def start(self, runtime, **call):
+    server = runtime.call(self.process.initialize, **call)
     first = self.process.initial_client_state(server)
     return server, [first] * self.config.num_clients
 

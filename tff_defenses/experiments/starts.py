@@ -1,5 +1,6 @@
 """The model that all runs of a comparison start from."""
 
+import functools
 import json
 import os
 
@@ -16,7 +17,12 @@ _starts: dict = {}  # initial weights of the comparison that is being run
 
 
 def initial_weights(
-  config: ExperimentConfig, fed: Federation, runtime, *, progress: bool = True
+  config: ExperimentConfig,
+  fed: Federation,
+  runtime,
+  *,
+  progress: bool = True,
+  round_seconds: float | None = None,
 ) -> tff.learning.models.ModelWeights:
   """The common start; the runs of a comparison in one process make it once.
 
@@ -24,13 +30,22 @@ def initial_weights(
   or else, with `pretrain_on_aux`, that trained on the auxiliary data; or the model as
   initialised. A config asks for one of them at most.
 
+  Args:
+    config: Of the run that is to start.
+    fed: Its federation.
+    runtime: Trains the start, if the config asks for that.
+    progress: Show the warm-up's progress bar.
+    round_seconds: Limit of a round of the warm-up, and of the training on the auxiliary
+      data; None: no limit.
+
   Raises:
     DataError: the file does not hold the model, or the cache cannot be written.
+    WorkerError: the worker died twice, or took longer than `round_seconds`.
   """
   key = _key(config)
   if key not in _starts:
     _starts.clear()
-    _starts[key] = _make(config, fed, runtime, progress)
+    _starts[key] = _make(config, fed, runtime, progress, round_seconds)
   return _starts[key]
 
 
@@ -45,17 +60,19 @@ def _key(config) -> str:
   return json.dumps(settings, sort_keys=True)
 
 
-def _make(config, fed, runtime, progress):
+def _make(config, fed, runtime, progress, round_seconds):
   keras_fn = federation_lib.keras_fn(config)
   if config.pretrained_file is not None:
     return weight_files.load(os.path.expanduser(config.pretrained_file), keras_fn)
   if config.warmup_rounds:
-    return warm_start.weights(config, fed, runtime, progress=progress)
+    watching = {"progress": progress, "round_seconds": round_seconds}
+    return warm_start.weights(config, fed, runtime, **watching)
   model_fn = split.make_model_fn(keras_fn)
   weights = client_work.initial_weights(model_fn)
   if not config.pretrain_on_aux:
     return weights
-  return pretraining.pretrain(
+  train = functools.partial(
+    pretraining.pretrain,
     model_fn,
     fed.held_out.aux_images,
     fed.held_out.aux_labels,
@@ -64,3 +81,4 @@ def _make(config, fed, runtime, progress):
     batch_size=config.batch_size,
     initial_weights=weights,
   )
+  return runtime.call(train, timeout_seconds=round_seconds)

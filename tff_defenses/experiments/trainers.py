@@ -12,21 +12,21 @@ __all__ = ["GlobalTrainer", "LocalTrainer", "PersonalTrainer", "SwapTrainer", "b
 
 
 def build(
-  config: ExperimentConfig, fed: Federation, runtime, *, progress: bool = True
+  config: ExperimentConfig, fed: Federation, runtime, **watching
 ) -> GlobalTrainer:
   """Builds what the defense and the measurement need, from the common start.
 
   Args:
     config: Checked.
     fed: Built from it.
-    runtime: Runs the warm-up, if the config asks for one.
-    progress: Show the warm-up's progress bar.
+    runtime: Trains the start, if the config asks for that.
+    **watching: `progress` and `round_seconds` of `starts.initial_weights`.
 
   Raises:
     ConfigError: settings do not fit the defense or the attack. DataError: the start
       cannot be read or kept.
   """
-  weights = starts.initial_weights(config, fed, runtime, progress=progress)
+  weights = starts.initial_weights(config, fed, runtime, **watching)
   return _kind(config)(config, fed, weights)
 
 

@@ -64,6 +64,7 @@ def weights(
   runtime,
   *,
   progress: bool = True,
+  round_seconds: float | None = None,
 ) -> tff.learning.models.ModelWeights:
   """The model after `config.warmup_rounds` clean rounds, computed or read.
 
@@ -76,9 +77,11 @@ def weights(
     fed: Its federation; tells which images there are.
     runtime: Runs the rounds.
     progress: Show a progress bar.
+    round_seconds: Limit of a round; None: no limit.
 
   Raises:
-    DataError: the cache folder cannot be written.
+    DataError: the cache folder cannot be written. WorkerError: the worker died twice in
+      a round, or took longer than `round_seconds`.
 
   Deviations: the authors' recipe is unknown. The learning rate does not decay during
   the warm-up, and the run's own decay counts from its round 1. Images that an attack
@@ -90,7 +93,7 @@ def weights(
   with _alone(path):
     found = _read(path, keras_fn)
     if found is None:
-      found = _train(clean, runtime, path, progress)
+      found = _train(clean, runtime, path, progress, round_seconds)
       _save(path, found, keras_fn)
       _partial(path).unlink(missing_ok=True)
   return found
@@ -124,12 +127,13 @@ def _read(path, keras_fn):
     return None
 
 
-def _train(clean, runtime, path, progress):
+def _train(clean, runtime, path, progress, round_seconds):
   """Runs the clean rounds, saving the model after each."""
   keras_fn = federation.keras_fn(clean)
   start = client_work.initial_weights(split.make_model_fn(keras_fn))
   trainer = global_trainer.GlobalTrainer(clean, federation.build(clean), start)
-  states = trainer.start(runtime)
+  limit = {"timeout_seconds": round_seconds}
+  states = trainer.start(runtime, **limit)
   done, kept = _read_partial(_partial(path), keras_fn)
   if done:
     states = trainer.process.set_model_weights(states[0], kept), states[1]
@@ -137,7 +141,7 @@ def _train(clean, runtime, path, progress):
   for round_number in bar:
     number = _ROUNDS_BEFORE + round_number
     drawn = federation.draw_clients(clean, number)
-    states, metrics = trainer.step(runtime, states, number, drawn)
+    states, metrics = trainer.step(runtime, states, number, drawn, **limit)
     bar.set_postfix(loss=f"{metrics['clients']['train_loss']:.3f}")
     kept = states[0].global_model_weights
     _save(_partial(path), kept, keras_fn, rounds_done=round_number)

@@ -91,6 +91,7 @@ _BOOLEANS = {
   "as_published": "Dirichlet split as FL-PLAS's code has it",
   "drop_remainder": "leave out a client's incomplete last batch, if it has others",
   "warmup_on_all": "with --warmup_rounds: on all images, --max_train_images or not",
+  "warmup_pooled": "with --warmup_rounds: passes over all clients' images together",
   "malicious_first": "the first clients are malicious, not the last",
 }
 

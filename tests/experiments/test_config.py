@@ -129,6 +129,7 @@ OTHER = {
   "dataset": "fashion_mnist",
   "min_client_images": 11,
   "warmup_on_all": True,
+  "warmup_pooled": True,
   "model": "fmnist_cnn",
   "defense": "flare",
   "defense_settings": {"temperature": 2.0},

@@ -146,6 +146,10 @@ def test_without_an_attack_equal_runs_are_made_once():
     ({"alpha": 0.5}, "`partition` must be dirichlet where `alpha` is given, got iid"),
     ({"classes_per_client": 3}, "`partition` must be classes"),
     ({"as_published": True}, "`partition` must be dirichlet"),
+    (
+      {"warmup_pooled": True},
+      "`warmup_rounds` must be at least 1 where `warmup_pooled`",
+    ),
   ],
 )
 def test_a_setting_that_no_run_heeds_is_refused(settings, message):

@@ -27,7 +27,9 @@ def test_settings_of_the_papers():
 def test_fl_plas_starts_from_a_stated_number_of_clean_rounds():
   plas = {n: ExperimentConfig(**s) for n, s in presets.PRESETS.items() if "plas" in n}
   rounds = {name: config.warmup_rounds for name, config in plas.items()}
-  assert rounds.pop("fl_plas_mnist") == 20 and set(rounds.values()) == {50}
+  assert rounds.pop("fl_plas_mnist") == 20 and set(rounds.values()) == {10}
+  pooled = {n for n, config in plas.items() if config.warmup_pooled}
+  assert pooled == set(rounds)  # all but MNIST's
   assert {config.eval_every for config in plas.values()} == {10}
 
 

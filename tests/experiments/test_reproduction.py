@@ -176,7 +176,7 @@ def test_from_scratch_leaves_out_the_warm_start():
   warm, cold = (
     plan("fl_plas:table7", from_scratch=scratch).configs() for scratch in (False, True)
   )
-  assert {c.warmup_rounds for c in warm} == {50}
+  assert {c.warmup_rounds for c in warm} == {10}
   assert {c.warmup_rounds for c in cold} == {0}
 
 

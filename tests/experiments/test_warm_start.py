@@ -75,6 +75,29 @@ def test_it_is_clean_fed_avg(toy, warmed, runtime):
   assert not equal(model.trainable_variables, found.trainable)
 
 
+def test_pooled_it_is_training_on_all_images_by_one_client(toy, runtime):
+  split = {"partition": "dirichlet", "min_client_images": 1, "clients_per_round": 2}
+  config = toy(warmup_pooled=True, **split)
+  clean = warm_start.clean_config(config)
+  assert (clean.num_clients, clean.num_drawn, clean.partition) == (1, 1, "iid")
+  fed = federation.build(clean)
+  assert fed.shards.num_examples == (40,)
+  trainer = global_trainer.GlobalTrainer(
+    clean, fed, weights_of(federation.keras_fn(clean)())
+  )
+  states = trainer.start(runtime)
+  for number in (1_000_001, 1_000_002):
+    states, _ = trainer.step(runtime, states, number, [0])
+  assert equal(states[0].global_model_weights, warm(config, runtime))
+
+
+def test_pooled_it_does_not_depend_on_the_split(toy):
+  held = federation.build(toy()).held_out
+  changes = ({}, {"partition": "dirichlet"}, {"clients_per_round": 2}, {"alpha": 0.5})
+  files = {warm_start.file_of(toy(warmup_pooled=True, **c), held) for c in changes}
+  assert len(files) == 1 and warm_start.file_of(toy(), held) not in files
+
+
 @pytest.mark.parametrize(
   "change",
   [

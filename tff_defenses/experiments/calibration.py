@@ -275,10 +275,10 @@ def _row(config, cost, size, rounds, makes_start):
 
 def _start_seconds(config, cost, size):
   """The warm start: rounds that train one model, perhaps on more images."""
-  each = _images(warm_start.clean_config(config), size)[0]
-  images = each * config.num_drawn * config.local_epochs
+  clean = warm_start.clean_config(config)
+  images = _images(clean, size)[0] * clean.num_drawn * clean.local_epochs
   training = cost.training * images / cost.images / _trained_models(config)
-  other = cost.other * config.num_drawn / cost.clients
+  other = cost.other * clean.num_drawn / cost.clients
   return config.warmup_rounds * (training + other)
 
 

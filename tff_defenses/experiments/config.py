@@ -18,7 +18,7 @@ __all__ = ["NO_ATTACK", "ConfigError", "ExperimentConfig", "attacks_kind"]
 PLACES = ("data_dir", "output_dir", "cache_dir")  # where, not what: not hashed
 _LATER = {  # what was done before
   **{"min_client_images": 10, "warmup_on_all": False},
-  **{"moving_statistics": "mean", "eval_clients": "all"},
+  **{"moving_statistics": "mean", "eval_clients": "all", "warmup_pooled": False},
 }
 # Raise it with a change that gives other results for the same settings: runs made
 # before then have another hash, and no table counts them.
@@ -74,6 +74,7 @@ class ExperimentConfig:
   pretrain_on_aux: bool = True  # FLARE sec. 5.2; the same start for every defense
   warmup_rounds: int = 0  # ours for FL-PLAS's unpublished pre-training: clean FedAvg
   warmup_on_all: bool = False  # with all images, also where `max_train_images` is set
+  warmup_pooled: bool = False  # by passes over all clients' images put together
   pretrained_file: str | None = None  # start of FL-PLAS sec. 6.1; see `weight_files`
   measure: str | None = None  # "extractor_swap": FL-PLAS Table 2
   moving_statistics: str = "mean"  # of BatchNorm; or "authors": FL-PLAS's code

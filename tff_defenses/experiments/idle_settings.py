@@ -67,6 +67,12 @@ def _of_nobody(settings, configs) -> Iterator[str]:
 
 
 def _without_their_choice(settings, configs) -> Iterator[str]:
+  for name in ("warmup_on_all", "warmup_pooled"):
+    if settings.get(name) and not any(config.warmup_rounds for config in configs):
+      yield (
+        f"`warmup_rounds` must be at least 1 where `{name}` is given, got 0. Set it, "
+        f"or leave out `{name}`."
+      )
   for name, (field, value) in _ONLY_WITH.items():
     if settings.get(name) and all(getattr(c, field) != value for c in configs):
       found = getattr(configs[0], field)

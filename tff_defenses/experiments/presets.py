@@ -81,7 +81,8 @@ FL_PLAS_CIFAR10 = {
   "attack_settings": {"pattern": "flplas_cifar", "fraction": 0.3},
   "learning_rate": 2.5e-3,  # authors' README; Table 3 lacks it
   "augment": "crop_flip",  # authors' code
-  "warmup_rounds": 50,  # ours: the authors' checkpoints are not public
+  "warmup_rounds": 10,  # ours: the authors' checkpoints are not public
+  "warmup_pooled": True,  # ours: fifty rounds on the split reached 15 % accuracy
 }
 
 FL_PLAS_SEMANTIC = {

@@ -36,7 +36,7 @@ reduced and none counts as reproduced. Not scaled are how many clients there are
 of them attack, and how long attackers train by themselves (`mal_epochs`): at a small
 scale they train longer than honest clients do. The Dirichlet split's smallest client
 shrinks with the images. Nor is FL-PLAS's pre-trained start scaled: it is made once,
-about five minutes for MNIST and more than an hour for CIFAR-10, and kept. `--variants=all` adds other readings of the
+about five minutes for MNIST and half an hour or more for CIFAR-10, and kept. `--variants=all` adds other readings of the
 papers, `--variants="split as published"` one of them, by its name or part of it.
 FL-PLAS's runs start from a model of clean federated averaging (`--from_scratch`: from
 random weights), since the authors' checkpoints are not public.

@@ -1,9 +1,10 @@
-"""The start of FL-PLAS's runs: a model trained by clean rounds of federated averaging.
+"""The start of FL-PLAS's runs: a model trained by clean rounds, before round 1.
 
 Reference: FL-PLAS Sec. 6.2.1 ("pre-trained models"), whose recipe and weights are not
 published. Ours: `warmup_rounds` rounds of FedAvg on the experiment's own clients, all
-of them honest, with its model, split, optimizer, batches and seed. It does not depend
-on defense or attack, so all runs of a comparison start from the same model.
+of them honest, with its model, split, optimizer, batches and seed; or, with
+`warmup_pooled`, on one client that holds the images of all, a pass a round. It does not
+depend on defense or attack, so all runs of a comparison start from the same model.
 """
 
 import contextlib
@@ -32,6 +33,10 @@ from tff_defenses.learning import client_work
 _logger = logging.getLogger(__name__)
 _ROUNDS_BEFORE = 1_000_000  # ours: draws and shuffles are not those of round 1, 2, ...
 _FORMAT = 1  # of the recipe: a change makes new files
+_OF_CLIENTS = (  # what one client that holds all images has no use for
+  *("clients_per_round", "participation", "partition", "classes_per_client"),
+  *("alpha", "min_client_images", "as_published"),
+)
 
 
 def clean_config(config: ExperimentConfig) -> ExperimentConfig:
@@ -42,12 +47,15 @@ def clean_config(config: ExperimentConfig) -> ExperimentConfig:
     *("malicious_first", "num_byzantine", "defense_settings", "warmup_rounds"),
     *("pretrained_file", "measure", "shared_cut", "max_test_images", "eval_every"),
     *("checkpoint_every", "root_epochs", "output_dir", "rate_decay", "warmup_on_all"),
-    *("moving_statistics", "eval_clients"),
+    *("moving_statistics", "eval_clients", "warmup_pooled"),
     *(["max_train_images"] if config.warmup_on_all else []),
+    *(_OF_CLIENTS if config.warmup_pooled else []),
   )
   defaults = {
     name: {} if name.endswith("_settings") else fields[name].default for name in without
   }
+  if config.warmup_pooled:
+    defaults["num_clients"] = 1
   return dataclasses.replace(
     config,
     **defaults,

@@ -1,6 +1,7 @@
 """Experiment configs: each fault by name, who is malicious, and the hash."""
 
 import dataclasses
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -344,3 +345,15 @@ def test_another_recipe_is_another_run(monkeypatch):
   assert "recipe" not in config().settings()
   monkeypatch.setattr(config_lib, "RECIPE", 2)
   assert config().hash() != before and config().settings()["recipe"] == 2
+
+
+def test_hash_reads_a_pretrained_file_again_only_when_its_time_has_changed(tmp_path):
+  file = tmp_path / "model.npz"
+  file.write_bytes(b"weights")
+  config, before = ExperimentConfig(pretrained_file=str(file)), os.stat(file)
+  found = config.hash()
+  file.write_bytes(b"changed")
+  os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+  assert config.hash() == found
+  os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+  assert config.hash() != found

@@ -37,6 +37,17 @@ def test_a_change_is_seen_by_time_or_size(content, tmp_path):
   assert file_digest.sha256(file) == hashlib.sha256(content).hexdigest()
 
 
+def test_another_file_of_this_name_time_and_size_is_read(tmp_path):
+  file, other = tmp_path / "file", tmp_path / "other"
+  file.write_bytes(b"content")
+  file_digest.sha256(file)
+  other.write_bytes(b"changed")
+  times = os.stat(file).st_atime_ns, os.stat(file).st_mtime_ns
+  os.utime(other, ns=times)
+  other.replace(file)
+  assert file_digest.sha256(file) == hashlib.sha256(b"changed").hexdigest()
+
+
 def test_a_file_that_is_not_there_raises(tmp_path):
   with pytest.raises(FileNotFoundError):
     file_digest.sha256(tmp_path / "none")

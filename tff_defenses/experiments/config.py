@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import models
-from tff_defenses.experiments import config_checks
+from tff_defenses.experiments import config_checks, file_digest
 from tff_defenses.experiments.config_checks import NO_ATTACK, attacks_kind
 from tff_defenses.experiments.errors import fault_list
 
@@ -206,7 +206,7 @@ def _digest(file: str) -> str:
   path = pathlib.Path(file).expanduser()
   if not path.is_file():
     return file
-  return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+  return "sha256:" + file_digest.sha256(path)  # asked for by every look at a run
 
 
 def _round(value: float) -> int:

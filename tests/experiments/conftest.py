@@ -1,5 +1,7 @@
 """Fixtures of the data set tests, and finished runs that several tests look at."""
 
+import os
+
 import pytest
 
 from tests.experiments import fake_runs, toy_runs
@@ -70,6 +72,19 @@ def axes():
   from matplotlib.figure import Figure
 
   return Figure().subplots()
+
+
+@pytest.fixture
+def synced(monkeypatch):
+  """Inodes of the files that were put on the disk, in order."""
+  found, fsync = [], os.fsync
+
+  def note(file):
+    found.append(os.fstat(file).st_ino)
+    fsync(file)
+
+  monkeypatch.setattr(os, "fsync", note)
+  return found
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_defenses.experiments import whole_files
 from tff_defenses.experiments.checkpoint import Checkpoints
 from tff_defenses.experiments.errors import OutputError
 
@@ -109,6 +110,22 @@ def test_damaged_state_is_told_and_the_one_before_is_used(tmp_path, caplog, dama
     assert "round_2 is incomplete or damaged" in caplog.text
     damaged.save(2, *states(5))  # the damaged one is not in the way
     assert_equal(tuple(Checkpoints(copy).load(*states(0))[1:]), states(5))
+
+
+def test_state_is_on_the_disk_before_its_checksum_says_that_it_is_whole(
+  tmp_path, synced, monkeypatch
+):
+  unsynced = []
+
+  def look(file, text):
+    paths = [tmp_path, *tmp_path.rglob("*")]
+    unsynced.extend(p for p in paths if p.stat().st_ino not in synced)
+    write_text(file, text)
+
+  write_text = whole_files.write_text
+  monkeypatch.setattr(whole_files, "write_text", look)
+  Checkpoints(tmp_path).save(1, *states(1))
+  assert unsynced == [] and len(synced) >= 4 + 3  # files; folders
 
 
 def test_all_states_damaged_means_from_the_start(tmp_path):

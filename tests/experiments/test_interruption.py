@@ -12,6 +12,7 @@ import pytest
 from tests.experiments import toy_runs
 from tests.experiments.toy_runs import content
 from tff_defenses.experiments import (
+  checkpoint,
   claims,
   federation,
   loop,
@@ -166,6 +167,22 @@ def test_every_round_and_the_start_have_the_limit_that_was_asked_for(toy, count_
   trainer, _ = count_rounds(toy(rounds=2), round_seconds=9.0)
   assert trainer.calls == [{"timeout_seconds": 9.0}] * 3
   assert trainer.watching == {"progress": True, "round_seconds": 9.0}
+
+
+def test_tables_are_on_the_disk_before_a_state_that_counts_on_them(
+  toy, count_rounds, monkeypatch, synced
+):
+  config, save, unsynced = toy(rounds=2), checkpoint.Checkpoints.save, []
+
+  def look(self, round_number, *states):
+    tables = [progress.folder(config) / name for name in round_tables.NAMES]
+    unsynced.extend(t.name for t in tables if t.stat().st_ino not in synced)
+    save(self, round_number, *states)
+    synced.clear()
+
+  monkeypatch.setattr(checkpoint.Checkpoints, "save", look)
+  count_rounds(config)
+  assert unsynced == []
 
 
 def test_full_disk_ends_the_run_with_one_sentence_and_it_goes_on_later(

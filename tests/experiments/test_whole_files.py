@@ -31,6 +31,14 @@ def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch, function):
   assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
 
 
+def test_files_and_folders_are_synced_and_absent_ones_are_not_missed(tmp_path, synced):
+  whole_files.write_text(tmp_path / "a", "text")
+  synced.clear()
+  for path in (tmp_path / "a", tmp_path, tmp_path / "absent"):
+    whole_files.sync(path)
+  assert synced == [os.stat(path).st_ino for path in (tmp_path / "a", tmp_path)]
+
+
 def test_what_stopped_writers_left_is_removed(tmp_path):
   for name in ("a.json.7.partial", "metrics.csv_temp1234", "metrics.csv"):
     (tmp_path / name).write_text("")

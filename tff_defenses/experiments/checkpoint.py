@@ -1,7 +1,8 @@
 """The state of a run between rounds, kept by TFF's program state manager.
 
 Each saved state has a file of its SHA-256 beside it, written after it: a state without
-one, or with another one, was broken off or damaged, and the one before it is used.
+one, or with another one, was broken off or damaged, and the one before it is used. The
+state is on the disk by then, so that a power cut damages the newest one at most.
 """
 
 import asyncio
@@ -56,6 +57,8 @@ class Checkpoints:
     with writing(self._folder):
       asyncio.run(self._manager.save(packed, round_number))
       saved = self._folder / f"{_PREFIX}{round_number}"
+      for path in (*saved.rglob("*"), saved, self._folder):
+        whole_files.sync(path)
       whole_files.write_text(_checksum_file(saved), _checksum(saved))
       self._remove_strays()
 

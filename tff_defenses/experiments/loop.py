@@ -136,6 +136,7 @@ def _run(
     if last:  # before the state: a run that goes on after it has nothing measured
       folder.write_arrays(_arrays(trainer, measured))
     if last or round_number % config.checkpoint_every == 0:
+      folder.sync_rounds()
       saved.save(round_number, *states)
   _keep_plrs(trainer, runtime, states, folder.path, round_seconds)
   folder.write_summary(_summary(config, folder, trainer.traffic()))

@@ -148,6 +148,12 @@ class RunFolder:
       round_tables.append(self.path / "clients.csv", clients)
       round_tables.append(self.path / "timing.csv", row)
 
+  def sync_rounds(self) -> None:
+    """Puts the tables on the disk: before a state, which is nothing without them."""
+    with writing(self.path):
+      for name in round_tables.NAMES:
+        whole_files.sync(self.path / name)
+
   def write_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays.npz; call it before the last round's state is saved."""
     content = io.BytesIO()

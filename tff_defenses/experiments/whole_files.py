@@ -48,6 +48,18 @@ def write_json(file: str | os.PathLike, values: Mapping[str, Any]) -> None:
   write_text(file, json.dumps(values, indent=2, default=_plain) + "\n")
 
 
+def sync(path: str | os.PathLike) -> None:
+  """Waits until a file, or a folder's names, are on the disk; if there are any."""
+  try:
+    found = os.open(path, os.O_RDONLY)
+  except FileNotFoundError:
+    return
+  try:
+    os.fsync(found)
+  finally:
+    os.close(found)
+
+
 def remove_asides(folder: str | os.PathLike) -> None:
   """Removes what writers left that were stopped; TFF's CSV writer included."""
   for pattern in (f"*{_ASIDE}", "*.csv_temp*"):

@@ -3,6 +3,7 @@
 import errno
 import json
 import multiprocessing
+import os
 import pathlib
 
 import numpy as np
@@ -88,6 +89,17 @@ def test_nothing_is_left_beside_the_folder(tmp_path):
   with pytest.raises(ValueError):
     write(tmp_path, key={"bad": 1}, clients=[client(2, start=255)])
   assert list(tmp_path.iterdir()) == [found.folder]
+
+
+def test_what_killed_writers_left_is_removed_a_day_later(tmp_path):
+  killed, at_work = (tmp_path / f".{'0' * 16}-{c * 32}" for c in "ab")
+  for folder in (killed, at_work, tmp_path / ".other"):
+    folder.mkdir()
+    (folder / "client_00000.bin").write_bytes(b"half")
+    if folder != at_work:
+      os.utime(folder, (0, 0))
+  found = write(tmp_path)
+  assert set(tmp_path.iterdir()) == {found.folder, at_work, tmp_path / ".other"}
 
 
 def test_processes_that_write_the_same_key_at_once_agree(tmp_path):

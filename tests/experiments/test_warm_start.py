@@ -1,6 +1,7 @@
 """The clean rounds before round 1: who shares them, and that they are made once."""
 
 import dataclasses
+import os
 import shutil
 import threading
 
@@ -155,6 +156,19 @@ def test_a_broken_off_warm_up_goes_on_from_its_last_round(
   assert counted == [1_000_001, 1_000_002]
   kept = sorted(p.suffix for p in (tmp_path / "cache" / "warm_starts").iterdir())
   assert kept == [".lock", ".npz"]
+
+
+def test_what_killed_writers_left_is_removed_when_a_start_is_made(
+  toy, monkeypatch, tmp_path, warmed
+):
+  folder = tmp_path / "cache" / "warm_starts"
+  folder.mkdir(parents=True)
+  for name in ("x.npz.7.partial", "x.partial.npz"):
+    (folder / name).write_bytes(b"half")
+    os.utime(folder / name, (0, 0))
+  monkeypatch.setattr(warm_start, "_train", lambda *_: warmed[1])
+  warm(toy(), runtime=None)
+  assert [p.name for p in folder.glob("x.*")] == ["x.partial.npz"]  # that goes on
 
 
 def test_a_damaged_file_is_made_again(toy, warmed, monkeypatch, tmp_path, caplog):

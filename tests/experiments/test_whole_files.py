@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import time
 
 import numpy as np
 import pytest
@@ -44,3 +46,37 @@ def test_what_stopped_writers_left_is_removed(tmp_path):
     (tmp_path / name).write_text("")
   whole_files.remove_asides(tmp_path)
   assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def aged(path, hours):
+  """Makes a file, or a folder with one, look as old as that."""
+  if path.suffix:
+    path.write_text("")
+  else:
+    path.mkdir()
+    (path / "file").write_text("")
+  then = time.time() - hours * 3600
+  os.utime(path, (then, then))
+
+
+def test_litter_is_removed_after_a_day_and_nothing_else(tmp_path):
+  aged(tmp_path / "old.npz.7.partial", 25)
+  aged(tmp_path / "young.npz.7.partial", 23)
+  aged(tmp_path / "old.partial.npz", 25)  # no writer's aside by its name
+  aged(tmp_path / ".old-folder", 25)
+  aged(tmp_path / ".young-folder", 23)
+  whole_files.remove_litter(tmp_path)
+  whole_files.remove_litter(tmp_path, ".*-folder")
+  left = {path.name for path in tmp_path.iterdir()}
+  assert left == {"young.npz.7.partial", "old.partial.npz", ".young-folder"}
+
+
+def test_litter_of_somebody_else_is_left(tmp_path, monkeypatch):
+  def refuse(self):
+    raise PermissionError(13, "Permission denied")
+
+  aged(tmp_path / "old.npz.7.partial", 25)
+  monkeypatch.setattr(pathlib.Path, "unlink", refuse)
+  whole_files.remove_litter(tmp_path)
+  whole_files.remove_litter(tmp_path / "absent")
+  assert len(list(tmp_path.iterdir())) == 1

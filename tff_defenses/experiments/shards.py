@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from tff_defenses.experiments import file_digest
+from tff_defenses.experiments import file_digest, whole_files
 from tff_defenses.experiments.errors import DataError
 from tff_defenses.experiments.shard_reader import read, record_bytes
 
 __all__ = ["INDEX", "ShardSet", "digest", "read", "write"]
 
 INDEX = "index.json"
+_ASIDE = "." + "[0-9a-f]" * 16 + "-" + "[0-9a-f]" * 32  # folders that are being written
 
 _logger = logging.getLogger(__name__)
 
@@ -150,6 +151,7 @@ def _complete(folder, image_shape):
 def _write_folder(folder, key, clients, image_shape):
   """Writes a complete folder aside and installs it; returns the counts."""
   aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+  whole_files.remove_litter(folder.parent, _ASIDE)
   try:
     aside.mkdir(parents=True)
     clients = clients() if callable(clients) else clients

@@ -24,6 +24,7 @@ from tff_defenses.experiments import (
   global_trainer,
   shards,
   weight_files,
+  whole_files,
 )
 from tff_defenses.experiments.config import NO_ATTACK, ExperimentConfig
 from tff_defenses.experiments.errors import DataError
@@ -101,6 +102,7 @@ def weights(
   with _alone(path):
     found = _read(path, keras_fn)
     if found is None:
+      whole_files.remove_litter(path.parent)
       found = _train(clean, runtime, path, progress, round_seconds)
       _save(path, found, keras_fn)
       _partial(path).unlink(missing_ok=True)

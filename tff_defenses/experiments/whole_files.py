@@ -4,12 +4,15 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
+import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 import numpy as np
 
 _ASIDE = ".partial"
+_LITTER_SECONDS = 24 * 3600  # ours: nothing here takes a day to write
 
 
 @contextlib.contextmanager
@@ -65,6 +68,21 @@ def remove_asides(folder: str | os.PathLike) -> None:
   for pattern in (f"*{_ASIDE}", "*.csv_temp*"):
     for file in pathlib.Path(folder).glob(pattern):
       file.unlink(missing_ok=True)
+
+
+def remove_litter(folder: str | os.PathLike, pattern: str = f"*{_ASIDE}") -> None:
+  """Removes what killed writers left in a folder that processes share, a day later.
+
+  What is younger may still be written, and what belongs to somebody else stays.
+  """
+  for path in pathlib.Path(folder).glob(pattern):
+    with contextlib.suppress(OSError):
+      if time.time() - path.stat().st_mtime < _LITTER_SECONDS:
+        continue
+      if path.is_dir():
+        shutil.rmtree(path)
+      else:
+        path.unlink()
 
 
 def _plain(value):

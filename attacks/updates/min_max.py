@@ -37,7 +37,7 @@ def perturbation(known: tf.Tensor, direction: str) -> tf.Tensor:
 def largest_gamma_max(known: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
   """Eq. (8): largest gamma with max_i dist <= largest distance in B; -> [] float32."""
   moved, square, limit = _parts(known, p)
-  products = _float64(tf.linalg.matvec(moved, p))
+  products = geometry.to_float64(tf.linalg.matvec(moved, p))
   room = tf.reduce_max(limit) - _squares(moved)  # >= 0: the mean is within reach
   roots = tf.sqrt(products**2 + square * tf.maximum(room, 0.0)) - products
   return _divide(tf.reduce_min(roots), square)
@@ -50,7 +50,7 @@ def largest_gamma_sum(known: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
   """
   moved, square, limit = _parts(known, p)
   room = tf.reduce_max(tf.reduce_sum(limit, axis=1)) - tf.reduce_sum(_squares(moved))
-  count = _float64(tf.shape(moved)[0])
+  count = geometry.to_float64(tf.shape(moved)[0])
   return _divide(tf.sqrt(count * square * tf.maximum(room, 0.0)), count * square)
 
 
@@ -106,13 +106,9 @@ def _parts(known, p):
 
 
 def _squares(values):
-  return _float64(tf.reduce_sum(values**2, axis=-1))
+  return geometry.to_float64(tf.reduce_sum(values**2, axis=-1))
 
 
 def _divide(value, by):
   """0 where there is no direction to go."""
   return tf.cast(tf.math.divide_no_nan(value, by), tf.float32)
-
-
-def _float64(values):
-  return tf.cast(values, tf.float64)

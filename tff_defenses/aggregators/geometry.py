@@ -25,7 +25,7 @@ def distances_to(matrix: tf.Tensor, point: tf.Tensor) -> tf.Tensor:
   """
 
   def squares(columns):
-    moved = _float64(matrix[:, columns]) - _float64(point[columns])
+    moved = to_float64(matrix[:, columns]) - to_float64(point[columns])
     return tf.reduce_sum(moved**2, axis=1)
 
   return tf.sqrt(_sum_over_blocks(matrix, squares))
@@ -38,9 +38,9 @@ def gram(matrix: tf.Tensor, origin: tf.Tensor | None = None) -> tf.Tensor:
   """
 
   def products(columns):
-    block = _float64(matrix[:, columns])
+    block = to_float64(matrix[:, columns])
     if origin is not None:
-      block -= _float64(origin[columns])
+      block -= to_float64(origin[columns])
     return tf.linalg.matmul(block, block, transpose_b=True)
 
   return _sum_over_blocks(matrix, products)
@@ -80,13 +80,14 @@ def combine(weights: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
   return tf.clip_by_value(sums, tf.float32.min, tf.float32.max)
 
 
+def to_float64(values: tf.Tensor) -> tf.Tensor:
+  """Numbers of any type -> float64, in which squares of float32 do not overflow."""
+  return tf.cast(values, tf.float64)
+
+
 def to_float32(values: tf.Tensor) -> tf.Tensor:
   """float64 -> float32; what is too large becomes the largest number, not infinite."""
   return tf.cast(tf.clip_by_value(values, tf.float32.min, tf.float32.max), tf.float32)
-
-
-def _float64(values):
-  return tf.cast(values, tf.float64)
 
 
 def _sum_over_blocks(matrix, term: Callable[[slice], tf.Tensor]):

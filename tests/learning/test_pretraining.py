@@ -85,7 +85,7 @@ def start_of(**settings):
   return process.initialize().global_model_weights.trainable
 
 
-def test_fed_avg_pretrains_on_the_auxiliary_data_by_default():
+def test_fed_avg_pretrains_on_the_auxiliary_data():
   found = start_of(auxiliary_data=(IMAGES, LABELS), local_epochs=2)
   assert_close(found, pretrain(batch_size=32).trainable)
 
@@ -97,9 +97,8 @@ def test_fed_avg_pretrains_from_the_given_weights():
   assert_close(found, train_in_keras(1, start, images=2))
 
 
-def test_fed_avg_starts_untrained_where_that_is_switched_off():
-  found = start_of(auxiliary_data=(IMAGES, LABELS), pretrain_on_aux=False)
-  assert_close(found, doubles.tiny_keras().get_weights())
+def test_fed_avg_starts_untrained_without_auxiliary_data():
+  assert_close(start_of(), doubles.tiny_keras().get_weights())
 
 
 def test_as_many_labels_as_images():

@@ -32,7 +32,6 @@ def build_fed_avg(
   attack_seed: int = 0,
   initial_weights: tff.learning.models.ModelWeights | None = None,
   auxiliary_data: tuple[np.ndarray, np.ndarray] | None = None,
-  pretrain_on_aux: bool = True,
   moving_statistics: str = "mean",
 ) -> tff.learning.templates.LearningProcess:
   """Builds a learning process around an aggregation factory.
@@ -63,7 +62,6 @@ def build_fed_avg(
     auxiliary_data: FLARE's D, (images [m, H, W, C] in 0..255, labels [m]). If given,
       `initialize` trains those weights on D first (FLARE Sec. 5.2), `local_epochs`
       times, with the client optimizer.
-    pretrain_on_aux: False: `auxiliary_data` is not trained on.
     moving_statistics: What becomes of BatchNorm's: "mean", "first" or "initial"; see
       `server_work.combine_statistics`.
 
@@ -81,7 +79,7 @@ def build_fed_avg(
   factory = mean.FiniteMeanFactory() if aggregator is None else aggregator
   inputs = ClientInputs(model_fn, dataset_computation)
   weights = initial_weights or client_work.initial_weights(model_fn)
-  if auxiliary_data is not None and pretrain_on_aux:
+  if auxiliary_data is not None:
     weights = pretraining.build_pretraining(
       model_fn,
       *auxiliary_data,

@@ -1,10 +1,11 @@
 """Fixtures of the data set tests, and finished runs that several tests look at."""
 
 import os
+import types
 
 import pytest
 
-from tests.experiments import fake_runs, toy_runs
+from tests.experiments import counted_rounds, fake_runs, toy_runs
 from tff_defenses.experiments import raw_files, reproduction, tfds_files
 
 
@@ -103,6 +104,29 @@ def never_train(monkeypatch):
   from tff_defenses.experiments import trainers
 
   monkeypatch.setattr(trainers, "build", fail)
+
+
+@pytest.fixture
+def count_rounds(monkeypatch):
+  """Runs a config with a `CountsRounds`, and returns that and what was written."""
+  from tff_defenses.experiments import loop, trainers
+
+  def run(config, fails_at=None, **settings):
+    trainer = counted_rounds.CountsRounds(config, fails_at)
+
+    def build(*_, **watching):
+      trainer.watching = watching
+      return trainer
+
+    monkeypatch.setattr(trainers, "build", build)
+    runtime = types.SimpleNamespace(peak_memory_bytes=lambda: 0, shrink=lambda: None)
+    if fails_at is None:
+      return trainer, loop.run(config, runtime, **settings)
+    with pytest.raises(KeyboardInterrupt):
+      loop.run(config, runtime, **settings)
+    return trainer, None
+
+  return run
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 
-from tests.experiments import toy_runs
+from tests.experiments import counted_rounds, toy_runs
 from tests.experiments.toy_runs import content
 from tff_defenses.experiments import (
   checkpoint,
@@ -80,61 +80,6 @@ def test_a_run_does_not_go_on_with_other_data(toy, runtime, monkeypatch):
   loop.run(config, runtime, reuse=False)  # anew
 
 
-class CountsRounds:
-  """A trainer whose state, and accuracy, is the number of its rounds.
-
-  It notes them, and breaks off when one of them is scored.
-  """
-
-  process = None
-
-  def __init__(self, config, fails_at=None):
-    self.config, self.fails_at = config, fails_at
-    self.federation = types.SimpleNamespace(malicious=np.zeros(3, bool))
-    self.stepped, self.calls = [], []
-
-  def start(self, runtime, **call):
-    self.calls.append(call)
-    return np.int32(0), []
-
-  def step(self, runtime, states, round_number, drawn, **call):
-    self.stepped.append(round_number)
-    self.calls.append(call)
-    names = ("train_loss", "seconds_training", "seconds_aggregation")
-    metrics = {"clients": dict.fromkeys(names, 0.0), "aggregator": ()}
-    return (states[0] + 1, states[1]), metrics
-
-  def score(self, states):
-    if states[0] == self.fails_at:
-      raise KeyboardInterrupt
-    return {"accuracy": float(states[0])}
-
-  def traffic(self):
-    return {"bytes_up": 0, "bytes_down": 0}
-
-
-@pytest.fixture
-def count_rounds(monkeypatch):
-  """Runs a config with a `CountsRounds`, and returns that and what was written."""
-
-  def run(config, fails_at=None, **settings):
-    trainer = CountsRounds(config, fails_at)
-
-    def build(*_, **watching):
-      trainer.watching = watching
-      return trainer
-
-    monkeypatch.setattr(trainers, "build", build)
-    runtime = types.SimpleNamespace(peak_memory_bytes=lambda: 0, shrink=lambda: None)
-    if fails_at is None:
-      return trainer, loop.run(config, runtime, **settings)
-    with pytest.raises(KeyboardInterrupt):
-      loop.run(config, runtime, **settings)
-    return trainer, None
-
-  return run
-
-
 @pytest.mark.parametrize(
   ("checkpoint_every", "rounds", "fails_at", "again"),
   [(1, 3, 2, [2, 3]), (2, 5, 4, [3, 4, 5])],
@@ -153,7 +98,7 @@ def test_resumed_run_does_again_what_no_checkpoint_holds(
 
 def test_memory_of_earlier_runs_is_given_back_before_the_first_round(toy, monkeypatch):
   done = []
-  trainer = CountsRounds(toy(rounds=1))
+  trainer = counted_rounds.CountsRounds(toy(rounds=1))
   trainer.start = lambda *_, **__: (done.append("start"), (np.int32(0), []))[1]
   monkeypatch.setattr(trainers, "build", lambda *_, **__: trainer)
   runtime = types.SimpleNamespace(

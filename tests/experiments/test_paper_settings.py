@@ -61,7 +61,7 @@ def build_attack(dataset, name, settings):
   kinds = {k: v for k, v in settings.items() if k in federation.TARGET_SETTINGS}
   own = settings
   if spec.kind == "training":
-    own = training_attacks.own_settings(settings)
+    own = training_attacks.own_settings(name, settings)
     labels = np.array([4] * 20 + [3])
     targets.choose(np.zeros((21, *data.image_shape), np.uint8), labels, **kinds)
   config = ExperimentConfig(dataset)

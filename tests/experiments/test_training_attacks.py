@@ -98,3 +98,12 @@ def test_attacks_on_shared_layers_are_allowed_under_fl_plas(name):
 def test_others_are_refused_under_fl_plas(name):
   with pytest.raises(ConfigError, match="replaces whole updates"):
     build(name, defense="fl_plas")
+
+
+@pytest.mark.parametrize(
+  ("name", "setting"),
+  [("scaling", {"num_targets": 2}), ("krum_backdoor", {"data_attack": "trigger"})],
+)
+def test_a_setting_of_another_kind_of_training_attack_is_refused(name, setting):
+  with pytest.raises(ConfigError, match=f"settings that {name} takes"):
+    build(name, attack_settings=setting)

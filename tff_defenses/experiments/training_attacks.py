@@ -10,12 +10,6 @@ from tff_defenses.experiments import datasets
 from tff_defenses.experiments import federation as federation_lib
 from tff_defenses.experiments.registry_calls import call_builder
 
-# What is attacked goes to the federation, `collude` to the update attacks.
-_OF_OTHERS = (
-  *federation_lib.TARGET_SETTINGS,
-  *("data_attack", "data_settings", "collude"),
-)
-
 
 def build_training_attack(
   config: config_lib.ExperimentConfig, fed: federation_lib.Federation
@@ -27,7 +21,7 @@ def build_training_attack(
   """
   if config_lib.attacks_kind(config.attack) != "training":
     return None
-  settings = own_settings(config.attack_settings)
+  settings = own_settings(config.attack, config.attack_settings)
   spec = attacks.ATTACKS[config.attack]
   image_shape = datasets.DATASETS[config.dataset].image_shape
   suited = spec.suited(class_names=fed.class_names, image_shape=image_shape)
@@ -37,9 +31,19 @@ def build_training_attack(
   return call_builder("attack_settings", config.attack, spec.build, **settings)
 
 
-def own_settings(attack_settings: Mapping[str, Any]) -> dict[str, Any]:
-  """Those settings of a training attack that its builder takes."""
-  return {n: value for n, value in attack_settings.items() if n not in _OF_OTHERS}
+def own_settings(attack: str, attack_settings: Mapping[str, Any]) -> dict[str, Any]:
+  """Those settings of a training attack that go to its builder.
+
+  Others go to the federation, which chooses what is attacked and poisons data, and to
+  the collusion; of an attack that has no use for them they stay, and are refused.
+  """
+  spec = attacks.ATTACKS[attack]
+  others = {"collude"}
+  if "images" in spec.needs:
+    others.update(federation_lib.TARGET_SETTINGS)
+  if spec.data_attack is not None:
+    others.update(("data_attack", "data_settings"))
+  return {n: value for n, value in attack_settings.items() if n not in others}
 
 
 def _supplies(config, fed):

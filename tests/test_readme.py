@@ -129,7 +129,7 @@ def test_recipe_of_a_defense_names_what_is_not_done_for_a_rule_with_weights():
 
 def test_settings_that_the_harness_takes_from_a_training_attack_are_named():
   taken = {"data_attack", "data_settings", "collude", *federation.TARGET_SETTINGS}
-  (text,) = re.findall(r"Training attacks\s+take besides: .*?\n\n", README, re.DOTALL)
+  (text,) = re.findall(r"Training attacks\s+take besides:\s.*?\n\n", README, re.DOTALL)
   assert [name for name in taken if f"`{name}`" not in text] == []
   left = {*taken, "gamma"}
   for name in ("krum_backdoor", "scaling"):

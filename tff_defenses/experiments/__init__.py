@@ -4,8 +4,8 @@ Importing this package is cheap; a name is loaded with its module when it is fir
 Where to look, from the command line down:
 
   commands  what `run_experiments.py` does; flag_modes, listing, quickstart
-  settings  config (config_checks), presets, grid_settings: preset and
-            flags -> configs
+  settings  config (config_checks), presets, grid_settings (idle_settings): preset
+            and flags -> configs
   papers    papers (paper_checks, paper_numbers/*.json), reproduction (narrowing,
             scaling): table -> configs
   data      datasets (dataset_specs, raw_files, tfds_files), held_out, partition, shards

@@ -34,10 +34,11 @@ __all__ = [
 ]
 
 # NumPy's streams of a seed s: [s, 1] partition, [s, 2, t] clients of round t, [s, 3]
-# images of a reduced run, [s, 4] root data (`aggregation`), [s, 6] targets, [s, t, k]
-# client k's shuffling in round t, [s, k] its poisoned images, [s, 5] fixed sets. Some
-# of them coincide ([s, 1] is [s, 1, 0]): they order different things, of other numbers,
-# and the next change of `config.RECIPE` may part them.
+# images of a reduced run, [s, 4] root data (`aggregation`), [s, 5] fixed sets, [s, 6]
+# targets, [s, k] client k's poisoned images, [s, t, k] its shuffling in round t. Some
+# coincide ([s, 1] is [s, 1, 0]), so unlike things are ordered by the same numbers; to
+# part them changes results, so it waits for the next `config.RECIPE`.
+
 # Settings of a training attack that say what is attacked; see `choose_targets`.
 TARGET_SETTINGS = (
   "kind",

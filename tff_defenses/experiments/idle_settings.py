@@ -9,7 +9,10 @@ from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentCo
 from tff_defenses.experiments.errors import fault_list
 
 _NAMES = {"defense": aggregators.AGGREGATORS, "attack": attacks.ATTACKS}
-_OF_ATTACKS = {"malicious_fraction": 0, "attack_start": 1}  # -> what asks for nothing
+_OF_ATTACKS = {  # -> what asks for nothing
+  **{"malicious_fraction": 0, "attack_settings": {}},
+  **{"attack_start": 1, "attack_stop": None},
+}
 _ONLY_WITH = {
   "momentum": ("optimizer", "sgd"),
   "alpha": ("partition", "dirichlet"),
@@ -43,10 +46,10 @@ def check(settings: Mapping[str, Any], configs: Sequence[ExperimentConfig]) -> N
 def _without_an_attack(settings, configs) -> Iterator[str]:
   if any(config.attack != NO_ATTACK for config in configs):
     return
-  for name in ("malicious_fraction", "attack_settings", "attack_start", "attack_stop"):
+  for name, nothing in _OF_ATTACKS.items():
     values = settings.get(name)
     values = values if isinstance(values, list) else [values]
-    if any(value and value != _OF_ATTACKS.get(name) for value in values):
+    if any(value not in (None, nothing) for value in values):
       yield (
         f"`attack` must be given where `{name}` is, got none. Choose one, such as "
         f"trigger, or leave out `{name}`."

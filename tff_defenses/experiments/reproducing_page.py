@@ -38,8 +38,8 @@ scale they train longer than honest clients do. The Dirichlet split's smallest c
 shrinks with the images. Nor is FL-PLAS's pre-trained start scaled: it is made once,
 about five minutes for MNIST and half an hour or more for CIFAR-10, and kept. `--variants=all` adds other readings of the
 papers, `--variants="split as published"` one of them, by its name or part of it.
-FL-PLAS's runs start from a model of clean federated averaging (`--from_scratch`: from
-random weights), since the authors' checkpoints are not public.
+FL-PLAS's runs start from a model of clean training (MNIST: federated averaging, CIFAR:
+on all clients' images together; `--from_scratch`: random weights), since the authors' checkpoints are not public.
 
 Hours are for all seeds at full scale on two cores, one process, estimated by
 `benchmarks/full_scale_hours.py` from short runs; "-": the data were not at hand.

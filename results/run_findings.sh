@@ -2,7 +2,7 @@
 # The small experiments behind docs/findings.md: real digits (`mnist5k`, in the package),
 # minutes each, three seeds. One setting is changed at a time.
 #
-#   results/run_findings.sh [flare|strength|fl_plas ...]     default: these, two hours and a half
+#   results/run_findings.sh [flare|strength|fl_plas|federations ...]     default: these, three hours
 #   JOBS=2 results/run_findings.sh strength                  two runs at once: a quarter faster
 #
 # Everything is resumed: stop it at any time and give the same command again. Each group
@@ -73,6 +73,31 @@ fl_plas() {
   done
 }
 
+# FLARE Sec. 7.3: does it hold with more clients, more attackers, other numbers of auxiliary
+# images, clients that know two classes? The attack is one that reaches the plain mean.
+federations() {
+  local common=("${federation[@]}" --attack=krum_backdoor
+    --attack_settings='{"form":"self","boost":10.0}')
+  compare() {
+    grid federations "${common[@]}" "$@" --defense=fedavg,flare
+    grid federations "${common[@]}" "$@" --defense=flare \
+      --defense_settings='{"temperature_mode":"mean_votes"}'
+  }
+  for clients in 10 20 30 40 50; do
+    compare --num_clients="$clients"
+  done
+  for share in 0.05 0.2 0.3; do
+    compare --num_clients=20 --malicious_fraction="$share"
+  done
+  compare --partition=classes --classes_per_client=2
+  for images in 1 5 20; do  # FedAvg has no use for them
+    common+=(--aux_size="$images")
+    grid federations "${common[@]}" --defense=flare
+    grid federations "${common[@]}" --defense=flare \
+      --defense_settings='{"temperature_mode":"mean_votes"}'
+  done
+}
+
 # What do rules lose that are told of three malicious clients where there are none? FLARE
 # Table 2 on CIFAR-10 at scale 0.02; needs DATA=whole path of the data, five minutes.
 byzantine() {
@@ -82,7 +107,7 @@ byzantine() {
     --local_epochs=1 --max_train_images=16667 --max_test_images=1414 </dev/null
 }
 
-for group in "${@:-flare strength fl_plas}"; do
+for group in "${@:-flare strength fl_plas federations}"; do
   for name in $group; do
     "$name"
     uv run python -m tff_defenses.experiments.publish "results/findings-$name" </dev/null

@@ -75,6 +75,7 @@ def test_clients_file_has_a_row_for_each_drawn_client(fl_plas_run):
     assert rows["client_index"].tolist() == drawn
     assert rows["malicious"].tolist() == [client == 3 for client in drawn]
     assert rows["weight"].sum() == pytest.approx(1)
+    assert (rows["update_norm"] > 0).all()
 
 
 def test_detection_is_scored_every_round_from_the_weights_of_clients(flare_run):

@@ -207,7 +207,8 @@ def test_summary_with_other_keys_raises(tmp_path, change):
 def test_client_rows_take_trust_for_the_weight():
   malicious = np.array([False, True, False, True])
   measured = {"trust": np.array([0.75, 0.0]), "votes": np.array([2, 0])}
-  rows = records.client_rows(4, [0, 3], malicious, measured)
+  norms = np.array([0.1, 1e30], np.float32)
+  rows = records.client_rows(4, [0, 3], malicious, measured, norms)
   assert rows.to_dict("list") == {
     "round": [4, 4],
     "client_index": [0, 3],
@@ -216,6 +217,7 @@ def test_client_rows_take_trust_for_the_weight():
     "selected": [True, False],
     "flagged": [False, True],
     "votes": [2, 0],
+    "update_norm": norms.tolist(),
   }
 
 
@@ -223,7 +225,7 @@ def test_client_rows_keep_what_the_rule_selected():
   measured = {"weight": np.array([0.5, 0.5]), "selected": np.array([True, False])}
   rows = records.client_rows(1, [0, 1], np.array([False, False]), measured)
   assert rows["selected"].tolist() == [True, False]
-  assert rows["votes"].isna().all()
+  assert rows[["votes", "update_norm"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize("method", ["rows", "keep", "savez", "summary"])

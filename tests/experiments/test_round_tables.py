@@ -67,3 +67,11 @@ def test_rows_are_appended_below_one_header(tmp_path):
   for rows in (ROWS[:2], ROWS[2:]):
     round_tables.append(file, rows)
   assert pd.read_csv(file).equals(ROWS)
+
+
+def test_a_file_that_has_begun_keeps_its_columns(tmp_path):
+  file = tmp_path / "t.csv"
+  file.write_text("round,value\n1,5\n")
+  rows = pd.DataFrame({"round": [2], "new": [0.5], "value": [6]})
+  round_tables.append(file, rows)
+  assert file.read_text() == "round,value\n1,5\n2,6\n"

@@ -36,6 +36,7 @@ def test_one_step_by_hand(process):
   assert weight(state) == pytest.approx(1.25)
   assert metrics["clients"]["train_loss"] == pytest.approx((4 + 1) / 2)
   assert metrics["aggregator"]["weight"].tolist() == [0.5, 0.5]
+  assert metrics["clients"]["update_norm"] == pytest.approx([1, 0.5])
   assert metrics["clients"]["seconds_training"] > 0
   assert metrics["clients"]["seconds_aggregation"] > 0
 

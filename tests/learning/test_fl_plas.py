@@ -80,11 +80,16 @@ def test_two_rounds_equal_plain_keras_training():
   shared = keras_fn().get_weights()[:2]
   private = [keras_fn().get_weights()[2:] for _ in CLIENTS]
   for rate in (0.1, 0.05):
-    state, client_states, _ = process.next(state, client_states, CLIENTS)
+    state, client_states, metrics = process.next(state, client_states, CLIENTS)
     trained = [
       train_alone([*shared, *p], c, rate=rate, epochs=2)
       for p, c in zip(private, CLIENTS, strict=True)
     ]
+    sent = [
+      np.concatenate([(t[i] - shared[i]).ravel() for i in range(2)]) for t in trained
+    ]
+    lengths = [np.linalg.norm(update) for update in sent]
+    np.testing.assert_allclose(metrics["clients"]["update_norm"], lengths, rtol=1e-4)
     shared = [np.mean([t[i] for t in trained], axis=0) for i in range(2)]
     private = [t[2:] for t in trained]
     for found, expected in zip(client_states, private, strict=True):

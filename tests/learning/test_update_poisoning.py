@@ -168,6 +168,7 @@ def test_the_papers_sign_reaches_the_attack():
   # w = 1; client 0 would send delta 1, and sends 11 as the update -11.
   _, metrics = one_round(build(Look()), clients([3, 0], malicious=[0]))
   assert metrics["aggregator"]["received"].tolist() == [-11, 0.5]
+  assert metrics["clients"]["update_norm"].tolist() == [11, 0.5]
   assert metrics["attack"]["first"] == 1
   assert seen == {"deltas": [None, 1], "weights": [1], "seed": [2]}
 

@@ -208,7 +208,8 @@ def _run_round(config, runtime, trainer, states, round_number, folder, round_sec
   malicious = trainer.federation.malicious
   attackers = malicious & trainer.config.attacks_in(round_number)
   row.update(detection.scores(measured, attackers[drawn]))
-  clients = records.client_rows(round_number, drawn, malicious, measured)
+  norms = dict(metrics["clients"]).get("update_norm")
+  clients = records.client_rows(round_number, drawn, malicious, measured, norms)
   timing = {
     "seconds_training": float(metrics["clients"]["seconds_training"]),
     "seconds_aggregation": float(metrics["clients"]["seconds_aggregation"]),

@@ -45,6 +45,7 @@ CLIENT_COLUMNS = (
   "selected",
   "flagged",
   "votes",
+  "update_norm",
 )
 
 
@@ -208,8 +209,17 @@ def client_rows(
   drawn: Sequence[int],
   malicious: np.ndarray,
   measurements: Mapping[str, Any],
+  norms: np.ndarray | None = None,
 ) -> pd.DataFrame:
-  """One row a client of the round, with `CLIENT_COLUMNS`; blank: not measured."""
+  """One row a client of the round, with `CLIENT_COLUMNS`; blank: not measured.
+
+  Args:
+    round_number: From 1.
+    drawn: Indices of the round's clients, ascending.
+    malicious: [clients] bool, of the whole federation.
+    measurements: Of the aggregator.
+    norms: [drawn] L2 lengths of the updates.
+  """
   weight = detection.client_weights(measurements)
   selected, flagged = detection.selected(measurements), detection.flagged(measurements)
   columns = {
@@ -220,6 +230,7 @@ def client_rows(
     "selected": np.nan if selected is None else selected,
     "flagged": np.nan if flagged is None else flagged,
     "votes": measurements.get("votes", np.nan),
+    "update_norm": np.nan if norms is None else norms,
   }
   return pd.DataFrame(columns)[list(CLIENT_COLUMNS)]
 

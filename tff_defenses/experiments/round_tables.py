@@ -36,7 +36,12 @@ def release(manager, values, round_number: int) -> None:
 
 
 def append(file: pathlib.Path, table: pd.DataFrame) -> None:
-  """Appends rows, the first ones below a header, in a single write."""
+  """Appends rows, the first ones below a header, in a single write.
+
+  A file that has begun keeps its columns: those of an earlier version stay readable.
+  """
+  if file.exists():
+    table = table.reindex(columns=pd.read_csv(file, nrows=0).columns)
   text = table.to_csv(index=False, header=not file.exists(), lineterminator="\n")
   with file.open("ab") as stream:
     stream.write(text.encode())

@@ -67,8 +67,9 @@ def build_fed_avg(
 
   Returns:
     A `LearningProcess`. `next` takes the state and a list of client inputs; its metrics
-    hold `clients` (train_loss, seconds_training, seconds_aggregation), `aggregator`
-    (the factory's measurements) and, with an update attack, `attack` (its own).
+    hold `clients` (train_loss, seconds_training, seconds_aggregation, and update_norm,
+    the L2 lengths [n]), `aggregator` (the factory's measurements) and, with an update
+    attack, `attack` (its own).
 
   Raises:
     ValueError: a setting is outside its range. TypeError: a part has the wrong type.
@@ -127,8 +128,9 @@ def _build_next(init_fn, inputs, train, poison, replace, process, combine):
     statistics = combine(
       weights.non_trainable, results.statistics, info, aggregated.measurements
     )
+    norms = server_work.update_norms(results.update, info)
     new_state, metrics = server_work.finish_round(
-      state, aggregated, statistics, results.report
+      state, aggregated, statistics, results.report, norms
     )
     if replace is not None:
       metrics = update_poisoning.add_metrics(metrics, attacked)

@@ -102,7 +102,8 @@ def build_fl_plas(
   Returns:
     A process with next(server_state, client_states, client_data) -> (server_state,
     client_states, metrics). Client states come and go in the order of the clients; make
-    the first with `initial_client_state`. Metrics as in `build_fed_avg`.
+    the first with `initial_client_state`. Metrics as in `build_fed_avg`; `update_norm`
+    is that of the shared layers.
 
   Raises:
     ValueError: a setting is outside its range, a pattern names no layer, or the attack
@@ -144,13 +145,12 @@ def build_fl_plas(
       is_shared,
       share_moving_statistics,
     )
-  next_fn = _build_next(
-    init_fn, inputs, train, poison, process, share_moving_statistics
-  )
+  forms = is_shared, share_moving_statistics
+  next_fn = _build_next(init_fn, inputs, train, poison, process, *forms)
   return FlPlasProcess(init_fn, next_fn, is_shared, share_moving_statistics)
 
 
-def _build_next(init_fn, inputs, train, poison, process, share_statistics):
+def _build_next(init_fn, inputs, train, poison, process, is_shared, share_statistics):
   """One round: train, poison, aggregate the shared layers (Eq. 8), finish."""
 
   @tff.federated_computation(
@@ -175,8 +175,9 @@ def _build_next(init_fn, inputs, train, poison, process, share_statistics):
         statistics, results.state.statistics, info, aggregated.measurements
       )
       new_client_states = _with_statistics(results.state, statistics)
+    norms = server_work.update_norms(results.update, info, is_shared)
     new_state, metrics = server_work.finish_round(
-      state, aggregated, statistics, results.report
+      state, aggregated, statistics, results.report, norms
     )
     return new_state, new_client_states, metrics
 

@@ -1,6 +1,8 @@
 """What the server does at the end of a round, for all learning processes here."""
 
 import collections
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -61,7 +63,7 @@ def initial_state(process, weights, weights_type) -> tff.Computation:
   return init_fn
 
 
-def finish_round(state, aggregated, statistics, reports):
+def finish_round(state, aggregated, statistics, reports, norms=None):
   """Applies the aggregate and packs state and metrics; inside a federated computation.
 
   Args:
@@ -69,12 +71,14 @@ def finish_round(state, aggregated, statistics, reports):
     aggregated: Output of the aggregation process.
     statistics: New non-trainable variables, @SERVER.
     reports: {REPORT_TYPE}@CLIENTS.
+    norms: Of `update_norms`; None where clients send no updates.
 
   Returns:
-    (state@SERVER, metrics@SERVER). Metrics: `train_loss`, mean over the images of
-    clients with a finite loss, NaN if all clients diverged or none has images;
-    `seconds_training` from the first client's start to the last one's end;
-    `seconds_aggregation` from there to the new weights; `aggregator`.
+    (state@SERVER, metrics@SERVER). Metrics: `clients` and `aggregator`. Of the clients
+    `train_loss`, mean over the images of clients with a finite loss, NaN if all clients
+    diverged or none has images; `seconds_training` from the first client's start to the
+    last one's end; `seconds_aggregation` from there to the new weights; with `norms`
+    `update_norm`.
   """
   weights_type = state.type_signature.member.global_model_weights
 
@@ -101,10 +105,38 @@ def finish_round(state, aggregated, statistics, reports):
       finalizer=state.finalizer,
     )
   )
-  return new_state, _metrics(reports, applied[1], aggregated.measurements)
+  return new_state, _metrics(reports, applied[1], aggregated.measurements, norms)
 
 
-def _metrics(reports, applied_at, measurements):
+def update_norms(updates, info, is_shared: Sequence[bool] | None = None):
+  """L2 lengths of what clients send, [n] float32@SERVER, in the order of their indices.
+
+  They tell how far crafted updates stand out. Squares are added as float64: those of a
+  boosted update may not fit float32.
+
+  Args:
+    updates: {U}@CLIENTS, as they reach the aggregator.
+    info: {INFO_TYPE}@CLIENTS.
+    is_shared: Which variables leave the client; None: all.
+  """
+  norm_type = tff.TensorType(np.float32, [1])
+
+  @tff.tensorflow.computation(updates.type_signature.member)
+  def norm(update):
+    leaves = stacking.leaves(update)
+    sent = leaves if is_shared is None else list(itertools.compress(leaves, is_shared))
+    row = tf.cast(stacking.flatten(sent), tf.float64)
+    return tf.cast(tf.norm(row), tf.float32)[tf.newaxis]
+
+  @tff.tensorflow.computation(stacking.stack_type(norm_type))
+  def column(stack):
+    return stack["updates"][:, 0]
+
+  norms = tff.federated_map(norm, updates)
+  return tff.federated_map(column, stacking.federated_stack(norms, info, norm_type))
+
+
+def _metrics(reports, applied_at, measurements, norms):
   @tff.tensorflow.computation(REPORT_TYPE)
   def finite_loss(report):
     finite = tf.math.is_finite(report["loss_sum"])
@@ -127,10 +159,13 @@ def _metrics(reports, applied_at, measurements):
   started = tff.federated_min(tff.federated_map(_field("started"), reports))
   finished = tff.federated_max(tff.federated_map(_field("finished"), reports))
   times = tff.federated_zip((loss[0], loss[1], started, finished, applied_at))
+  summary = tff.federated_map(summarise, times)
+  names = tff.structure.name_list(summary.type_signature.member)
+  clients = collections.OrderedDict((name, getattr(summary, name)) for name in names)
+  if norms is not None:
+    clients["update_norm"] = norms
   return tff.federated_zip(
-    collections.OrderedDict(
-      clients=tff.federated_map(summarise, times), aggregator=measurements
-    )
+    collections.OrderedDict(clients=tff.federated_zip(clients), aggregator=measurements)
   )
 
 

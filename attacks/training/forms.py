@@ -6,6 +6,8 @@ References: FLARE Eq. (7) and its code; Bhagoji et al., ICML 2019.
 from collections.abc import Mapping
 from typing import Any
 
+# Two boosts come from secondary sources and are in neither paper nor code: 2 of "self",
+# 1 of "converge".
 KRUM = {
   "white_box": {"anchor": "benign_mean", "boost": 1.0, "rho": 0.1, "mal_epochs": 2},
   "self": {"anchor": "self", "boost": 2.0, "rho": 1e-4, "mal_epochs": 10},

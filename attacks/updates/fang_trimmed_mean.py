@@ -77,6 +77,8 @@ class FangTrimmedMeanAttack(base.UpdateAttack):
     ValueError: a setting is outside its range.
   Deviations: FLARE's text has s the sign of the average weights, and calls the range of
     the crafted values that of the benign ones; both are read as in Fang et al.
+    FLARE's code works on mirrored weights, theta - delta, and takes a sign of 0 for +;
+    here w = theta + delta, and 0 leaves the benign mean.
   """
 
   factor: float = 2.0

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests import doubles
-from tff_defenses.aggregators import bucketing, fltrust, krum, mean, partial
+from tff_defenses.aggregators import bucketing, flame, fltrust, krum, mean, partial
 
 UPDATES = np.float32([[1, 9, 2, 9], [3, -9, 4, 0], [5, 7, 9, 7]])
 SHARED = np.array([True, False, True, False])
@@ -110,6 +110,29 @@ def test_fltrust_leaves_out_what_its_server_trained_in_private_layers():
     np.testing.assert_allclose(output.measurements["root_norm"], 2, rtol=1e-6)
     np.testing.assert_allclose(output.result["a"], 1, rtol=1e-6)
     assert not output.result["b"].any()
+
+
+@pytest.mark.usefixtures("runtime")
+def test_flame_takes_angles_of_shared_layers_alone():
+  """A large private layer, the same in all models, would hide the three outliers."""
+  theta = collections.OrderedDict(
+    a=np.float32([[1, 0.2], [0, 0]]), b=np.float32([10, 0, 0])
+  )
+
+  def sent(*moved):
+    moved = np.reshape(moved, [2, 2]).astype(np.float32)
+    return collections.OrderedDict(a=-moved, b=np.ones(3, np.float32))
+
+  honest = [
+    sent(*(s * np.array([0.8, 0.16, 0, 0]) + noise))
+    for s, noise in [(0.2, 0), (0.6, 0.01), (1, -0.01), (1.4, 0.005)]
+  ]
+  outliers = [sent(-0.1, 0, 0.05 * k, 0) for k in (1, 2, 3)]
+  inner = flame.FlameFactory(noise_multiplier=0)
+  for factory in (inner, bucketing.BucketingFactory(inner, 1)):
+    process = PARTIAL(factory, [True, False]).create(doubles.UPDATE_TYPE)
+    output = process.next(process.initialize(), theta, [*honest, *outliers])
+    assert output.measurements["selected"].tolist() == [True] * 4 + [False] * 3
 
 
 def test_repr_shows_both_settings():

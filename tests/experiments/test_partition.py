@@ -134,6 +134,22 @@ def test_dirichlet_label_mix_is_the_measured_one(shape, as_published, expected):
   assert np.mean(found, axis=0) == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.parametrize(
+  ("shape", "floor", "expected"),
+  [(MNIST_LIKE, 100, (107, 1949)), (CIFAR10_LIKE, 10, (55, 1187))],
+)
+def test_dirichlet_sizes_spread_as_measured(shape, floor, expected):
+  """Those of one draw of the released code; the extremes of ours are means of five."""
+  labels, form = balanced(*shape), {"as_published": True, "min_size": floor}
+  found = [
+    sizes(partition.dirichlet(labels, 100, 0.2, rng(seed), **form)) for seed in range(5)
+  ]
+  smallest, largest = np.mean([[min(s), max(s)] for s in found], axis=0)
+  assert np.min(found) >= floor
+  assert largest == pytest.approx(expected[1], rel=0.25)
+  assert smallest == pytest.approx(expected[0], rel=0.5)
+
+
 def test_dirichlet_drops_no_image_and_keeps_the_smallest_size():
   parts = partition.dirichlet(balanced(10, 600), 30, 0.2, rng(), min_size=12)
   assert sum(sizes(parts)) == 6000 and min(sizes(parts)) >= 12

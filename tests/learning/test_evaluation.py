@@ -48,6 +48,19 @@ def count_calls(evaluator, monkeypatch):
   return calls
 
 
+def test_a_broken_model_predicts_no_class():
+  """Argmax of NaN is 0, the target of most backdoors."""
+  broken = weights_of(LENET(seed=5))
+  broken.trainable[-1][:] = np.nan
+  evaluator = evaluation.Evaluator(LENET, CUT)
+  none = [evaluation.NO_CLASS] * len(IMAGES)
+  assert evaluator.predict(broken, IMAGES).tolist() == none
+  found = evaluator.predict_clients([broken, *client_weights(clients=1)], IMAGES)
+  assert found[0].tolist() == none and (found[1] >= 0).all()
+  outputs = np.array([[0, 2], [np.nan, 1], [np.inf, 0], [1, 0]])
+  assert evaluation.classes(outputs).tolist() == [1, -1, -1, 0]
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 250])
 def test_predictions_equal_keras_whatever_the_batches(batch_size):
   """Batches that end before, at and after the last image."""

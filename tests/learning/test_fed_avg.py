@@ -36,9 +36,18 @@ def test_one_step_by_hand(process):
   assert weight(state) == pytest.approx(1.25)
   assert metrics["clients"]["train_loss"] == pytest.approx((4 + 1) / 2)
   assert metrics["aggregator"]["weight"].tolist() == [0.5, 0.5]
-  assert metrics["clients"]["update_norm"] == pytest.approx([1, 0.5])
   assert metrics["clients"]["seconds_training"] > 0
   assert metrics["clients"]["seconds_aggregation"] > 0
+
+
+def test_lengths_of_updates_are_told_on_request_only(process):
+  clients = [dataset([1], [3]), dataset([1], [np.nan]), dataset([1], [0])]
+  asked = fed_avg.build_fed_avg(one_weight_model, SGD, measure_norms=True)
+  _, metrics = asked.next(asked.initialize(), clients)
+  norms = metrics["clients"]["update_norm"]
+  np.testing.assert_allclose(norms, [1, np.nan, 0.5])  # updates of -1, NaN and 0.5
+  _, metrics = process.next(process.initialize(), clients)
+  assert "update_norm" not in metrics["clients"]
 
 
 def test_local_epochs_repeat_the_data():
@@ -190,6 +199,16 @@ def test_batch_norm_statistics_stay_if_all_clients_fail(batch_norm_process):
   failing = [dataset([np.nan, 1], [0, 0], batch_size=2)] * 2
   after, metrics = batch_norm_process.next(before, failing)
   assert metrics["aggregator"]["num_rejected"] == 2
+  assert equal(after.global_model_weights, before.global_model_weights)
+
+
+def test_batch_norm_statistics_stay_in_a_round_that_is_skipped():
+  """TFF's bare mean lets a client's NaN through; the other's statistics are finite."""
+  mean_factory = tff.aggregators.UnweightedMeanFactory()
+  process = fed_avg.build_fed_avg(batch_norm_model, SGD, mean_factory)
+  before = process.initialize()
+  clients = [dataset([2, 4], [np.nan, 0], batch_size=2), dataset([2, 4], [0, 0])]
+  after, _ = process.next(before, clients)
   assert equal(after.global_model_weights, before.global_model_weights)
 
 

@@ -75,7 +75,7 @@ def test_two_rounds_equal_plain_keras_training():
 
   Of two passes each; the learning rate halves from the first to the second.
   """
-  process = build(local_epochs=2, rate_decay=0.5)
+  process = build(local_epochs=2, rate_decay=0.5, measure_norms=True)
   state, client_states = start(process)
   shared = keras_fn().get_weights()[:2]
   private = [keras_fn().get_weights()[2:] for _ in CLIENTS]
@@ -151,11 +151,19 @@ def test_lazy_overwriting_is_eager_overwriting_over_rounds(process):
 
 
 def test_a_poisoned_classifier_stays_with_its_client(process):
-  state, client_states = start(process)
-  poisoned = [np.full_like(x, 9.0) for x in client_states[1]["private"]]
-  client_states[1] = collections.OrderedDict(private=poisoned, statistics=[])
-  weights = process.client_weights(state, client_states[0])
-  assert equal(weights.trainable, state.global_model_weights.trainable)
+  """What another client predicts does not depend on it, shared layers being alike."""
+  state, (benign, clean) = start(process, clients=2)
+  private = [np.full_like(x, 9.0) for x in clean["private"]]
+  poisoned = collections.OrderedDict(private=private, statistics=[])
+  idle = dataset(1, 1, size=0)  # the second client's shared layers do not move
+  found = []
+  for second in (clean, poisoned):
+    new_state, new_clients, _ = process.next(
+      state, [benign, second], [CLIENTS[0], idle]
+    )
+    found.append(process.client_weights(new_state, new_clients[0]).trainable)
+    assert equal(new_clients[1]["private"], second["private"])
+  assert equal(*found) and not equal(found[0], state.global_model_weights.trainable)
 
 
 def test_a_client_with_nan_keeps_its_old_state_and_is_left_out(process):

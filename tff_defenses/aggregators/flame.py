@@ -12,7 +12,15 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tff_defenses.aggregators import base, checks, geometry, hdbscan, huge, rows
+from tff_defenses.aggregators import (
+  base,
+  checks,
+  geometry,
+  hdbscan,
+  huge,
+  rows,
+  stacking,
+)
 
 FEATURES = ("weights", "updates")
 VARIANTS = ("paper", "fl_plas")
@@ -138,13 +146,16 @@ class FlameFactory(base.StackedModelAwareFactory):
   Measurements: weight [n] float32, sums to 1; selected [n] bool, in the cluster;
     clip_bound float32, S; noise_std float32; num_rejected int32.
   Args:
-    noise_multiplier: lambda >= 0; 0: no noise. FL-PLAS and FLAME's image tasks: 0.001.
+    noise_multiplier: lambda >= 0; 0: no noise. FLAME's image tasks and FL-PLAS's code:
+      0.001; FL-PLAS Sec. 6.1: sigma 0.01.
     seed: of the noise, with the round's number (from 1). Keep it secret in deployment.
     features: "weights": angles between the models w_i; "updates": between the updates;
       None: weights, or updates in the variant "fl_plas".
     variant: "paper", or "fl_plas" (code of FL-PLAS): HDBSCAN with clusters of two or
       more on the rows of the similarity matrix, the commonest label is kept even if it
       is noise, and the noise has standard deviation (lambda S)^2.
+    is_shared: Which variables the angles are taken of; None: all. Partial aggregation
+      sets it.
   Raises:
     ValueError: a setting is outside its range. TypeError (in create): W holds a
       non-float.
@@ -163,6 +174,7 @@ class FlameFactory(base.StackedModelAwareFactory):
   seed: int = 0
   features: str | None = None
   variant: str = "paper"
+  is_shared: tuple[bool, ...] | None = None
 
   def __post_init__(self):
     who = "FlameFactory"
@@ -180,9 +192,14 @@ class FlameFactory(base.StackedModelAwareFactory):
     del specs
     return tf.constant(0, tf.int32)
 
+  def on_shared(self, is_shared):
+    # Private layers never move: in w_i they would be one large part that all agree in.
+    return dataclasses.replace(self, is_shared=tuple(is_shared))
+
   def _step(self, state, weights, updates, specs):
-    del specs
     round_number = state + 1
+    if self.is_shared is not None:
+      weights = tf.where(stacking.columns_of(specs, self.is_shared), weights, 0.0)
     rule = functools.partial(
       _rule,
       weights=weights,

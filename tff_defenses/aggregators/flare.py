@@ -155,8 +155,9 @@ class FlareFactory(base.StackedModelAwareFactory):
   Raises:
     ValueError: a setting is outside its range. TypeError (in create): W holds a
       non-float, or `plr_fn` cannot be called.
-  Deviations: neighbours are ranked by identity first and ties by index. The authors'
-    code drops the first column as "self": with statistics clipped at 0 a client may
+  Deviations: neighbours are ranked by identity first and ties by index. k is round(0.5
+    n), half to even; the authors' code has int(n / 2), one less at n = 3, 7, 11. It
+    drops the first column as "self": with statistics clipped at 0 a client may
     there vote for itself, and the last client, their attacker, never gets a vote.
     Models with BatchNorm are read with the moving statistics that `plr_fn` holds, the
     same for all clients; `create` warns of it.

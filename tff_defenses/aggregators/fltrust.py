@@ -145,8 +145,7 @@ class FLTrustFactory(base.StackedModelAwareFactory):
     flat = tf.ensure_shape(flat, weights.shape)
     if self.is_shared is None:
       return flat
-    sizes = [spec.shape.num_elements() for spec in stacking.leaves(specs)]
-    return tf.where(np.repeat(self.is_shared, sizes), flat, 0.0)
+    return tf.where(stacking.columns_of(specs, self.is_shared), flat, 0.0)
 
 
 def _rule(updates, root_update, negative, columns):

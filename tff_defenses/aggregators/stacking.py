@@ -7,7 +7,7 @@ sorted by it before any rule sees them.
 """
 
 import collections
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,6 +130,12 @@ def last_kernel(specs) -> tuple[int, list[int], bool]:
   shape = variables[last].shape.as_list()
   has_bias = last + 1 < len(variables) and sizes[last + 1] == shape[-1]
   return sum(sizes[:last]), shape, has_bias
+
+
+def columns_of(specs, is_marked: Sequence[bool]) -> np.ndarray:
+  """Marks the parameters of some variables, one bool for each; -> [d] bool."""
+  sizes = [leaf.shape.num_elements() for leaf in leaves(specs)]
+  return np.repeat(np.asarray(is_marked, bool), sizes)
 
 
 def kernel_columns(specs) -> np.ndarray:

@@ -57,6 +57,7 @@ class GlobalTrainer:
       attack_seed=self.config.seed,
       initial_weights=self.initial_weights,
       moving_statistics=aggregation.moving_statistics(self.config),
+      measure_norms=True,
     )
 
   def start(self, runtime, **call) -> tuple[Any, list]:

@@ -24,6 +24,7 @@ class PersonalTrainer(GlobalTrainer):
       initial_weights=self.initial_weights,
       training_attack=attack,
       attack_dataset_computation=self._read_attack_shard(attack),
+      measure_norms=True,
     )
 
   def start(self, runtime, **call):

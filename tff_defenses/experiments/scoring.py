@@ -2,11 +2,9 @@
 
 import dataclasses
 
-import numpy as np
-
 from tff_defenses.experiments import metrics
 from tff_defenses.experiments.federation import Federation
-from tff_defenses.learning.evaluation import Evaluator
+from tff_defenses.learning import evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +16,7 @@ class Scorer:
     federation: Says what is scored.
   """
 
-  evaluator: Evaluator
+  evaluator: evaluation.Evaluator
   federation: Federation
 
   def score_global(self, weights) -> dict[str, float]:
@@ -57,7 +55,7 @@ class Scorer:
 
   def _target_metrics(self, probabilities):
     wanted = self.federation.targets.labels
-    predicted = np.argmax(probabilities, axis=1)
+    predicted = evaluation.classes(probabilities)
     return {
       "attack_success_rate": metrics.attack_success_rate(predicted, wanted),
       "target_confidence": metrics.target_confidence(probabilities, wanted),

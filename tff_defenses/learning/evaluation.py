@@ -10,7 +10,21 @@ import tensorflow as tf
 
 from models import split
 
+NO_CLASS = -1  # what a model predicts whose outputs are not finite
 _CHUNK = 2_000  # images whose features are held at a time: LeNet's take 37 kB each
+
+
+def classes(outputs: np.ndarray) -> np.ndarray:
+  """The largest output's class, or `NO_CLASS`; [N, c] -> [N] int32.
+
+  A broken model predicts nothing: plain argmax would have it say class 0, which is the
+  target of most backdoors.
+
+  >>> classes(np.array([[0.0, 2.0], [np.nan, np.nan]])).tolist()
+  [1, -1]
+  """
+  finite = np.isfinite(outputs).all(axis=1)
+  return np.where(finite, np.argmax(outputs, axis=1), NO_CLASS).astype(np.int32)
 
 
 class Evaluator:
@@ -46,9 +60,9 @@ class Evaluator:
     return tf.nn.softmax(self._map(self._forward, images)).numpy()
 
   def predict(self, weights, images: np.ndarray) -> np.ndarray:
-    """Predicted classes; `ModelWeights` and [N, H, W, C] -> [N] int32."""
+    """What `classes` says; `ModelWeights` and [N, H, W, C] -> [N] int32."""
     self._assign(weights)
-    return np.argmax(self._map(self._forward, images), axis=1).astype(np.int32)
+    return classes(self._map(self._forward, images))
 
   def predict_clients(self, all_weights: Sequence, images: np.ndarray) -> np.ndarray:
     """Predicted classes of many clients' models that share a feature extractor.
@@ -72,9 +86,9 @@ class Evaluator:
       chunk = []
       for weights in all_weights:
         self._assign(weights)
-        chunk.append(np.argmax(self._map(classify, features), axis=1))
+        chunk.append(classes(self._map(classify, features)))
       chunks.append(np.stack(chunk))
-    return np.concatenate(chunks, axis=1).astype(np.int32)
+    return np.concatenate(chunks, axis=1)
 
   def classifier_kernel(self, weights, layer: str = "classifier") -> np.ndarray:
     """Templates of the classes, the output layer's kernel, [o, c]."""

@@ -33,6 +33,7 @@ def build_fed_avg(
   initial_weights: tff.learning.models.ModelWeights | None = None,
   auxiliary_data: tuple[np.ndarray, np.ndarray] | None = None,
   moving_statistics: str = "mean",
+  measure_norms: bool = False,
 ) -> tff.learning.templates.LearningProcess:
   """Builds a learning process around an aggregation factory.
 
@@ -64,12 +65,14 @@ def build_fed_avg(
       times, with the client optimizer.
     moving_statistics: What becomes of BatchNorm's: "mean", "first" or "initial"; see
       `server_work.combine_statistics`.
+    measure_norms: Also report how long each client's update is. The server then learns
+      it of each client, which a secure or a private sum would keep from it.
 
   Returns:
     A `LearningProcess`. `next` takes the state and a list of client inputs; its metrics
-    hold `clients` (train_loss, seconds_training, seconds_aggregation, and update_norm,
-    the L2 lengths [n]), `aggregator` (the factory's measurements) and, with an update
-    attack, `attack` (its own).
+    hold `clients` (train_loss, seconds_training, seconds_aggregation, with
+    `measure_norms` also update_norm, the L2 lengths [n]), `aggregator` (the factory's
+    measurements) and, with an update attack, `attack` (its own).
 
   Raises:
     ValueError: a setting is outside its range. TypeError: a part has the wrong type.
@@ -103,13 +106,16 @@ def build_fed_avg(
     result_type = train.type_signature.result
     replace = update_poisoning.build(update_attack, inputs, result_type, attack_seed)
   combine = functools.partial(server_work.combine_statistics, form=moving_statistics)
-  next_fn = _build_next(init_fn, inputs, train, poison, replace, process, combine)
+  measure = server_work.update_norms if measure_norms else None
+  next_fn = _build_next(
+    init_fn, inputs, train, poison, replace, process, combine, measure
+  )
   return tff.learning.templates.LearningProcess(
     init_fn, next_fn, *_weight_accessors(init_fn)
   )
 
 
-def _build_next(init_fn, inputs, train, poison, replace, process, combine):
+def _build_next(init_fn, inputs, train, poison, replace, process, combine, measure):
   """One round: train, poison, replace, aggregate, finish."""
 
   @tff.federated_computation(
@@ -128,7 +134,7 @@ def _build_next(init_fn, inputs, train, poison, replace, process, combine):
     statistics = combine(
       weights.non_trainable, results.statistics, info, aggregated.measurements
     )
-    norms = server_work.update_norms(results.update, info)
+    norms = None if measure is None else measure(results.update, info)
     new_state, metrics = server_work.finish_round(
       state, aggregated, statistics, results.report, norms
     )

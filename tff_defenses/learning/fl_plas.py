@@ -4,6 +4,7 @@ Reference: FL-PLAS Eq. (6)-(9), Algorithms 1 and 2.
 """
 
 import collections
+import functools
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -69,6 +70,7 @@ def build_fl_plas(
   initial_weights: tff.learning.models.ModelWeights | None = None,
   training_attack=None,
   attack_dataset_computation: tff.Computation | None = None,
+  measure_norms: bool = False,
 ) -> FlPlasProcess:
   """Builds federated training in which each client keeps its private layers.
 
@@ -98,12 +100,12 @@ def build_fl_plas(
       argument tells who is malicious (`is_malicious`).
     attack_dataset_computation: Like `dataset_computation`, for the attack's own passes
       over the data; None: the same one.
+    measure_norms: Also report how long each client's update of the shared layers is.
 
   Returns:
     A process with next(server_state, client_states, client_data) -> (server_state,
     client_states, metrics). Client states come and go in the order of the clients; make
-    the first with `initial_client_state`. Metrics as in `build_fed_avg`; `update_norm`
-    is that of the shared layers.
+    the first with `initial_client_state`. Metrics as in `build_fed_avg`.
 
   Raises:
     ValueError: a setting is outside its range, a pattern names no layer, or the attack
@@ -145,12 +147,16 @@ def build_fl_plas(
       is_shared,
       share_moving_statistics,
     )
-  forms = is_shared, share_moving_statistics
-  next_fn = _build_next(init_fn, inputs, train, poison, process, *forms)
+  measure = None
+  if measure_norms:
+    measure = functools.partial(server_work.update_norms, is_shared=is_shared)
+  next_fn = _build_next(
+    init_fn, inputs, train, poison, process, share_moving_statistics, measure
+  )
   return FlPlasProcess(init_fn, next_fn, is_shared, share_moving_statistics)
 
 
-def _build_next(init_fn, inputs, train, poison, process, is_shared, share_statistics):
+def _build_next(init_fn, inputs, train, poison, process, share_statistics, measure):
   """One round: train, poison, aggregate the shared layers (Eq. 8), finish."""
 
   @tff.federated_computation(
@@ -175,7 +181,7 @@ def _build_next(init_fn, inputs, train, poison, process, is_shared, share_statis
         statistics, results.state.statistics, info, aggregated.measurements
       )
       new_client_states = _with_statistics(results.state, statistics)
-    norms = server_work.update_norms(results.update, info, is_shared)
+    norms = None if measure is None else measure(results.update, info)
     new_state, metrics = server_work.finish_round(
       state, aggregated, statistics, results.report, norms
     )

@@ -120,6 +120,10 @@ def build_root_update_fn(
     ValueError: `epochs` or `batch_size` is no whole number >= 1, `rate_decay` is not in
       (0, 1], there is no image, or another number of labels.
       TypeError: no TFF optimizer.
+
+  Deviations: sources differ in the settings. FLARE's code takes one step an epoch, on
+    all images (`batch_size=None`), and as many epochs as a client; FL-PLAS has batches
+    and one epoch in the text, two in its code.
   """
   who = "build_root_update_fn"
   checks.check_at_least(who, "epochs", "passes over the root data", epochs, 1)

@@ -87,6 +87,10 @@ def finish_round(state, aggregated, statistics, reports, norms=None):
   )
   def apply(weights, update, statistics):
     trainable = tracking.apply_update(weights.trainable, update)
+    finite = rows.all_finite(update)  # else the weights stay, and what belongs to them
+    statistics = tf.nest.map_structure(
+      lambda old, new: tf.where(finite, new, old), weights.non_trainable, statistics
+    )
     new = tff.learning.models.ModelWeights(trainable, statistics)
     return new, client_work.time_after(trainable)
 

@@ -2,7 +2,7 @@
 # The small experiments behind docs/findings.md: real digits (`mnist5k`, in the package),
 # minutes each, three seeds. One setting is changed at a time.
 #
-#   results/run_findings.sh [flare|strength|fl_plas|federations ...]     default: these, three hours
+#   results/run_findings.sh [flare|strength|fl_plas|federations ...]     default: these, four hours
 #   JOBS=2 results/run_findings.sh strength                  two runs at once: a quarter faster
 #
 # Everything is resumed: stop it at any time and give the same command again. Each group
@@ -83,15 +83,19 @@ federations() {
     grid federations "${common[@]}" "$@" --defense=flare \
       --defense_settings='{"temperature_mode":"mean_votes"}'
   }
-  for clients in 10 20 30 40 50; do
-    compare --num_clients="$clients"
-  done
-  for share in 0.05 0.2 0.3; do
+  compare
+  for share in 0.1 0.3; do
     compare --num_clients=20 --malicious_fraction="$share"
   done
   compare --partition=classes --classes_per_client=2
+  for share in 0.05 0.2; do  # 5 % of fewer clients would be nobody
+    compare --num_clients=20 --malicious_fraction="$share"
+  done
   for images in 2 5 20; do  # the common start is trained on them, so FedAvg's as well
     compare --aux_size="$images"
+  done
+  for clients in 50 30 40; do
+    compare --num_clients="$clients"
   done
 }
 

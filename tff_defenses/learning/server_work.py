@@ -115,8 +115,7 @@ def finish_round(state, aggregated, statistics, reports, norms=None):
 def update_norms(updates, info, is_shared: Sequence[bool] | None = None):
   """L2 lengths of what clients send, [n] float32@SERVER, in the order of their indices.
 
-  They tell how far crafted updates stand out. Squares are added as float64: those of a
-  boosted update may not fit float32.
+  They tell how far crafted updates stand out. Infinite where squares pass float32.
 
   Args:
     updates: {U}@CLIENTS, as they reach the aggregator.
@@ -129,8 +128,7 @@ def update_norms(updates, info, is_shared: Sequence[bool] | None = None):
   def norm(update):
     leaves = stacking.leaves(update)
     sent = leaves if is_shared is None else list(itertools.compress(leaves, is_shared))
-    row = tf.cast(stacking.flatten(sent), tf.float64)
-    return tf.cast(tf.norm(row), tf.float32)[tf.newaxis]
+    return tf.linalg.global_norm([tf.cast(x, tf.float32) for x in sent])[tf.newaxis]
 
   @tff.tensorflow.computation(stacking.stack_type(norm_type))
   def column(stack):

@@ -33,7 +33,7 @@ def test_run_writes_its_files(name, request):
   result = request.getfixturevalue(name)
   found = {path.name for path in result.folder.path.iterdir()}
   tables = {"metrics.csv", "clients.csv", "timing.csv"}
-  files = {"config.json", "data.json", "summary.json"} | tables
+  files = {"config.json", "data.json", "machines.json", "summary.json"} | tables
   plrs = {"plr.npz"} if name == "flare_run" else set()
   assert found == files | plrs | {"arrays.npz", "checkpoint", ".claim"}
   assert list(result.summary) == list(records.SUMMARY_KEYS)

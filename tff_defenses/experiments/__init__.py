@@ -14,8 +14,8 @@ Where to look, from the command line down:
             threat_model; trial_builds: all of them, before the first run
   one run   loop: trainers (global_trainer, personal_trainers, extractor_swap), starts
             (warm_start, weight_files), scoring, metrics, detection, probe
-  its files records (round_tables, run_record, whole_files), checkpoint, plr_files,
-            file_digest
+  its files records (round_tables, run_record, machine, whole_files), checkpoint,
+            plr_files, file_digest
   many runs grid (grid_state), jobs, claims, progress, shared_runs, calibration
   reports   run_values, scorecard, verdicts, comparisons, statistics, grid_scores,
             report (report_*, scorecard_document); readme_tables, results_section,

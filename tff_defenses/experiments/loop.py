@@ -17,6 +17,7 @@ from tff_defenses.experiments import (
   claims,
   detection,
   federation,
+  machine,
   probe,
   records,
   round_tables,
@@ -124,6 +125,7 @@ def _run(
   done, *states = saved.load(*states, at_most=whole)
   folder.keep_data(fed.digests(), begun=done > 0)
   folder.keep_rounds(done)
+  folder.keep_machine(machine.describe())
   board = round_tables.tensorboard_manager(folder.path) if tensorboard else None
   bar = _bar(config, done, progress)
   for round_number in bar:

@@ -21,7 +21,8 @@ from tff_defenses.experiments.whole_files import write_text
 
 PUBLISHED = pathlib.Path("results") / "published"
 _RUN_FILES = (
-  *("config.json", "data.json", "metrics.csv", "clients.csv", "timing.csv"),
+  *("config.json", "data.json", "machines.json"),
+  *("metrics.csv", "clients.csv", "timing.csv"),
   *("summary.json", "failed.json"),
 )
 _CARD_FILES = ("scorecard.csv", "scorecard.md")

@@ -4,8 +4,9 @@ config.json: everything, version and threat model included; data.json: digests o
 images and labels, so that a run goes on with those it began with; metrics.csv: a row a
 round; clients.csv: a row a client a round; arrays.npz: what the figures need;
 summary.json: written last, so its presence says that the run is complete. All of them
-are the same bytes for the same config, however often the run was broken off. timing.csv
-alone differs: seconds and memory.
+are the same bytes for the same config on one kind of CPU, however often the run was
+broken off. Two others differ: timing.csv, seconds and memory, and machines.json, the
+kinds of machines that the run was made on.
 """
 
 import io
@@ -125,9 +126,18 @@ class RunFolder:
     with writing(self.path):
       whole_files.write_json(file, digests)
 
+  def keep_machine(self, description: Mapping[str, Any]) -> None:
+    """Adds a machine to machines.json, unless the run was last made on such a one."""
+    file = self.path / "machines.json"
+    found = _read_object(file).get("machines", []) if file.exists() else []
+    if found[-1:] != [dict(description)]:
+      with writing(self.path):
+        whole_files.write_json(file, {"machines": [*found, description]})
+
   def discard(self) -> None:
     """Removes everything but config.json: the run is to be made anew."""
     with writing(self.path):
+      (self.path / "machines.json").unlink(missing_ok=True)
       for name in ("checkpoint", "figures", "tensorboard"):
         shutil.rmtree(self.path / name, ignore_errors=True)
     self.keep_rounds(0)

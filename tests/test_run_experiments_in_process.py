@@ -2,6 +2,9 @@
 
 import itertools
 import logging
+import os
+import pathlib
+import subprocess
 import types
 
 import pytest
@@ -260,3 +263,30 @@ def test_check_env_starts_a_worker_and_tells_what_is_wrong(
   assert capsys.readouterr().out.rstrip() == runtime.format_findings(
     recorders.check.answer
   )
+
+
+def commands_of(script, argument, tmp_path):
+  """The arguments that a script of `results` gives to `uv`, which runs nothing."""
+  uv, calls = tmp_path / "bin" / "uv", tmp_path / "calls"
+  uv.parent.mkdir()
+  uv.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "" >> "$CALLS"\n')
+  uv.chmod(0o755)
+  path = f"{uv.parent}{os.pathsep}{os.environ['PATH']}"
+  place = {"PATH": path, "CALLS": str(calls), "DATA": str(tmp_path)}
+  folder = pathlib.Path(run_experiments.__file__).parent / "results"
+  given = [folder / script, argument]
+  subprocess.run(given, env={**os.environ, **place}, check=True, timeout=60)
+  return [call.split("\n") for call in calls.read_text().strip().split("\n\n")]
+
+
+@pytest.mark.parametrize(
+  "group", ["flare", "strength", "fl_plas", "federations", "byzantine"]
+)
+def test_every_run_of_the_findings_can_be_made(group, main, recorders, tmp_path):
+  *runs, publishing = commands_of("run_findings.sh", group, tmp_path)
+  assert publishing[-1] == f"results/findings-{group}" and runs
+  for call in runs:
+    assert call[:2] == ["run", "run_experiments.py"]
+    assert main(*call[2:]) == 0
+  hashes = [c.hash() for call in recorders.run.calls for c in call.arguments[0]]
+  assert len(set(hashes)) == len(hashes)

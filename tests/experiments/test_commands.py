@@ -129,6 +129,15 @@ def test_several_workers_are_refused_to_attacks_that_aggregate_twice():
   commands.check_workers(runs, [])
 
 
+def test_several_workers_are_refused_to_clients_that_keep_a_state():
+  names = ("fedavg", "fl_plas", "local")
+  runs = [ExperimentConfig(defense=name, attack="min_max") for name in names]
+  with pytest.raises(ConfigError, match=r"\(fl_plas, local\), got 2\. ") as raised:
+    commands.check_workers(runs, ["a:1", "b:2"])
+  assert "(min_max), got 2." in str(raised.value)
+  commands.check_workers(runs, ["a:1"])
+
+
 def test_the_hours_are_those_of_runs_done_anew_if_asked(plan, monkeypatch):
   asked = []
 

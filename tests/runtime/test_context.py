@@ -1,6 +1,5 @@
 """Calls through the runtime: results, lost workers, time limits, several workers."""
 
-import collections
 import contextlib
 import logging
 import os
@@ -13,30 +12,15 @@ import time
 import numpy as np
 import pytest
 
-import tff_defenses as td
 from tests.runtime.process_probe import ends_within, is_running
 from tff_defenses.runtime import (
-  LocalWorker,
   WorkerError,
   WorkerTimeoutError,
   use_local_worker,
-  use_remote_workers,
 )
 
 _LONG = 100_000_000  # steps of `count_to`, 4 microseconds each: minutes
 _KILL_SECONDS = 0.4  # into a call
-
-
-@pytest.fixture(scope="module")
-def own_runtime(runtime):
-  """A runtime whose worker the tests may kill; puts the shared one back at the end."""
-  del runtime  # it must be the default context before
-  import tensorflow_federated as tff
-
-  before = tff.framework.get_context_stack().current
-  with use_local_worker() as running:
-    yield running
-  tff.framework.set_default_context(before)
 
 
 @pytest.fixture(scope="module")
@@ -226,90 +210,3 @@ def test_closed_runtime_says_so(count_to, own_runtime):
 def test_limit_outside_its_range_raises_with_its_name(own_runtime, limit):
   with pytest.raises(ValueError, match=next(iter(limit))):
     own_runtime.call(int, **limit)
-
-
-def test_clients_are_split_over_remote_workers(own_runtime, total):
-  workers = [LocalWorker(), LocalWorker()]
-  for worker in workers:
-    worker.start()
-  addresses = [worker.address for worker in workers]
-  with use_remote_workers(addresses, connect_seconds=3) as remote:
-    assert remote.call(total, [1, 2, 3]) == 6
-    workers[1].stop()
-    started = time.monotonic()
-    with pytest.raises(WorkerError, match=addresses[1]):
-      remote.call(total, [1, 2, 3], max_restarts=0)
-    assert time.monotonic() - started < 5
-  assert workers[0].is_alive  # it is not ours to end
-  with use_remote_workers(addresses[:1]) as remote:
-    assert remote.call(total, [4, 5]) == 9
-  workers[0].stop()
-
-
-@pytest.fixture(scope="module")
-def two_addresses():
-  workers = [LocalWorker(), LocalWorker()]
-  for worker in workers:
-    worker.start()
-  yield [worker.address for worker in workers]
-  for worker in workers:
-    worker.stop()
-
-
-def one_image_training(rule):
-  """Federated training in which client k pulls the only weight towards k."""
-  import tensorflow as tf
-  import tensorflow_federated as tff
-
-  from tests.doubles import one_weight_model
-  from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE
-
-  @tff.tensorflow.computation(CLIENT_INPUT_TYPE)
-  def read(client):
-    goal = tf.cast(client["client_index"], tf.float32)
-    data = collections.OrderedDict(x=tf.ones([1, 1]), y=tf.reshape(goal, [1, 1]))
-    return tf.data.Dataset.from_tensor_slices(data).batch(1)
-
-  sgd = tff.learning.optimizers.build_sgdm(0.25)
-  return td.build_fed_avg(one_weight_model, sgd, rule, dataset_computation=read)
-
-
-@pytest.mark.parametrize(
-  "rule", [td.KrumFactory(1), td.CoordinateMedianFactory(), td.FoolsGoldFactory("all")]
-)
-def test_rules_see_the_same_clients_over_two_workers(own_runtime, two_addresses, rule):
-  process = one_image_training(rule)
-  clients = [
-    collections.OrderedDict(shard="", client_index=k, is_malicious=False, seed=0)
-    for k in (3, 0, 9, 1, 4)
-  ]
-
-  def two_rounds(runtime):
-    state = runtime.call(process.initialize)
-    for _ in range(2):
-      state, metrics = runtime.call(process.next, state, clients)
-    return state.global_model_weights.trainable, metrics["aggregator"]
-
-  expected = two_rounds(own_runtime)
-  with use_remote_workers(two_addresses) as remote:
-    found = two_rounds(remote)
-  for a, b in zip(found[0], expected[0], strict=True):
-    np.testing.assert_array_equal(a, b)
-  for name, value in expected[1].items():
-    np.testing.assert_array_equal(found[1][name], value)
-
-
-def test_remote_worker_that_does_not_answer_is_named():
-  with pytest.raises(WorkerError, match=r"no answer from 127\.0\.0\.1:9\."):
-    use_remote_workers(["127.0.0.1:9"], connect_seconds=0.5)
-
-
-@pytest.mark.parametrize("addresses", [[], ["host"], ["a:1", "a:1"], [":8000"]])
-def test_wrong_addresses_raise(addresses):
-  with pytest.raises(ValueError, match="addresses"):
-    use_remote_workers(addresses)
-
-
-def test_connect_seconds_must_be_positive():
-  with pytest.raises(ValueError, match="connect_seconds"):
-    use_remote_workers(["127.0.0.1:9"], connect_seconds=0)

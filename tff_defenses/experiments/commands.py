@@ -6,27 +6,46 @@ Nothing is printed here: each function returns the text that the user is to see.
 import os
 from collections.abc import Callable, Sequence
 
+from tff_defenses import aggregators
 from tff_defenses.experiments import threat_model
 from tff_defenses.experiments.config import ConfigError, ExperimentConfig
 
 
 def check_workers(configs: Sequence[ExperimentConfig], workers: Sequence[str]) -> None:
-  """Refuses to split runs over several workers whose round has two aggregations.
+  """Refuses to split over several workers what TFF cannot split.
+
+  That is rounds with two aggregations, and clients that keep a state: TFF 0.87 returns
+  their states in another order (`runtime.execution`).
 
   Args:
     configs: Of the runs.
     workers: Addresses; none: a worker of this machine.
 
   Raises:
-    ConfigError: names the attacks of such runs.
+    ConfigError: names the attacks and defenses of such runs.
   """
+  if len(workers) <= 1:
+    return
+  keeping = {
+    name for name, s in aggregators.AGGREGATORS.items() if "client_state" in s.needs
+  }
+  states = dict.fromkeys(c.defense for c in configs if c.defense in keeping)
+  faults = []
+  if states:
+    faults.append(
+      "--workers must name a single worker for defenses whose clients keep a state "
+      f"({', '.join(states)}), got {len(workers)}. Name one worker, or leave out these "
+      "defenses."
+    )
   twice = dict.fromkeys(c.attack for c in configs if threat_model.aggregates_twice(c))
-  if len(workers) > 1 and twice:
-    raise ConfigError(
+  if twice:
+    faults.append(
       "--workers must name a single worker for attacks that gather the updates before "
       f"the rule does ({', '.join(twice)}), got {len(workers)}. Name one worker, or "
       "leave out these attacks."
     )
+  if faults:
+    raise ConfigError("\n".join(faults))
 
 
 def run(

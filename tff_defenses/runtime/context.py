@@ -40,7 +40,8 @@ def use_remote_workers(
   Start one on each machine: `worker_binary --port=8000
   --max_concurrent_computation_calls=4`. The traffic is not encrypted: private networks
   and tunnels only. Clients are split evenly over the workers and partial aggregates
-  merged, so with two or more a computation must contain just one aggregation.
+  merged, so with two or more a computation must contain just one aggregation and return
+  nothing of the clients.
 
   Args:
     addresses: `host:port` of each worker.

@@ -93,6 +93,36 @@ class GuardedStub(tff.framework.RemoteExecutorStub):
       raise WorkerError(f"Runtime: {self._worker.describe_end()}") from error
 
 
+class SeveralWorkersContext(tff.framework.SyncContext):
+  """TFF's context for several workers, without the computations it gets wrong.
+
+  Values that stay with the clients come back in another order than the clients went
+  out (TFF 0.87): the second worker's first. A client would go on with another's state.
+
+  Args:
+    context: TFF's.
+    num_workers: For the message.
+  """
+
+  def __init__(self, context: tff.framework.SyncContext, num_workers: int):
+    self._context = context
+    self._num_workers = num_workers
+
+  def invoke(self, comp, arg):
+    if tff.types.contains(comp.type_signature.result, _is_at_clients):
+      raise ValueError(
+        "Runtime: a computation that returns values of the clients (FL-PLAS, `local` "
+        f"and RSA keep a state of each) must run on one worker, got "
+        f"{self._num_workers}: TFF 0.87 returns them in another order. Name a single "
+        "worker."
+      )
+    return self._context.invoke(comp, arg)
+
+
+def _is_at_clients(part: tff.Type) -> bool:
+  return isinstance(part, tff.FederatedType) and part.placement is tff.CLIENTS
+
+
 def build_context(worker) -> tff.framework.SyncContext:
   """Builds the context that runs computations on a worker, or on several.
 
@@ -111,9 +141,10 @@ def build_context(worker) -> tff.framework.SyncContext:
   }
   if len(factories) == 1:
     return tff.framework.SyncExecutionContext(factories[0], **settings)
-  return tff.backends.native.create_mergeable_comp_execution_context(
+  merging = tff.backends.native.create_mergeable_comp_execution_context(
     [tff.framework.AsyncExecutionContext(f, **settings) for f in factories]
   )
+  return SeveralWorkersContext(merging, len(factories))
 
 
 def set_default_context(context: tff.framework.SyncContext) -> None:

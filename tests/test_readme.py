@@ -88,8 +88,10 @@ def known_flags():
 
 
 def text_of(document):
-  """Without pip's commands, whose flags are not ours."""
-  return re.sub(r"pip install [^&`\n]*", "", (ROOT / document).read_text())
+  """Without commands of pip and TFF's worker, whose flags are not ours."""
+  return re.sub(
+    r"(pip install|worker_binary) [^&`\n]*", "", (ROOT / document).read_text()
+  )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -166,7 +166,8 @@ def test_the_papers_sign_reaches_the_attack():
       return changed, collections.OrderedDict(first=weights[0])
 
   # w = 1; client 0 would send delta 1, and sends 11 as the update -11.
-  _, metrics = one_round(build(Look()), clients([3, 0], malicious=[0]))
+  process = build(Look(), measure_norms=True)
+  _, metrics = one_round(process, clients([3, 0], malicious=[0]))
   assert metrics["aggregator"]["received"].tolist() == [-11, 0.5]
   assert metrics["clients"]["update_norm"].tolist() == [11, 0.5]
   assert metrics["attack"]["first"] == 1

@@ -1,7 +1,7 @@
 """Robust federated learning experiments in TensorFlow Federated.
 
 Without flags: the quick start. Two backdoors on real handwritten digits, with and
-without a defense, in less than 3 minutes on two cores: a table, and figures in
+without a defense, in 2 to 4 minutes on two cores: a table, and figures in
 results/quickstart.
 
   python run_experiments.py

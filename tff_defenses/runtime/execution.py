@@ -112,9 +112,8 @@ class SeveralWorkersContext(tff.framework.SyncContext):
     if tff.types.contains(comp.type_signature.result, _is_at_clients):
       raise ValueError(
         "Runtime: a computation that returns values of the clients (FL-PLAS, `local` "
-        f"and RSA keep a state of each) must run on one worker, got "
-        f"{self._num_workers}: TFF 0.87 returns them in another order. Name a single "
-        "worker."
+        f"and RSA keep a state of each) must run on one worker, got {self._num_workers}"
+        ": TFF 0.87 returns them in another order. Name a single worker."
       )
     return self._context.invoke(comp, arg)
 

@@ -54,6 +54,31 @@ def test_a_mean_by_examples_raises(wrap):
 
 
 @each_wrapper
+def test_a_mean_that_sums_in_its_own_way_raises(wrap):
+  """Rows are averaged without it: a private sum would be lost without a word."""
+  inner = mean.FiniteMeanFactory(sum_factory=doubles.AddOneFactory())
+  with pytest.raises(ValueError, match="`inner` must not have a `sum_factory`"):
+    wrap(inner)
+
+
+@each_wrapper
+@pytest.mark.parametrize(
+  "whole", [lambda x: x, lambda x: partial.PartialAggregationFactory(x, [True, False])]
+)
+def test_flare_warns_of_batch_norm_inside_too(wrap, whole):
+  def reads_statistics(weights):
+    return plr_fn(weights)
+
+  reads_statistics.has_moving_statistics = True
+  for inner in (
+    flare.FlareFactory(reads_statistics),
+    wrap(flare.FlareFactory(reads_statistics)),
+  ):
+    with pytest.warns(UserWarning, match="has BatchNorm"):
+      whole(inner).create(doubles.UPDATE_TYPE)
+
+
+@each_wrapper
 @pytest.mark.parametrize(
   "inner", [krum.KrumFactory(1), mean.FiniteMeanFactory(), flare.FlareFactory(plr_fn)]
 )

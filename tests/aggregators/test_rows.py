@@ -35,6 +35,12 @@ def test_all_finite_looks_at_every_tensor(bad, expected):
   assert bool(rows.all_finite(value)) is expected
 
 
+def test_whole_numbers_are_finite():
+  assert bool(rows.all_finite([np.int64([3]), np.array(True), np.float32(1)]))
+  assert bool(rows.all_finite([np.int64(3)])) and bool(rows.all_finite([]))
+  assert not bool(rows.all_finite([np.int64(3), np.float32(NAN)]))
+
+
 def test_finite_rows_by_hand():
   matrix = np.float32([[1, 2], [NAN, 1], [1, INF], [-INF, 1], [INF, -INF], [0, 0]])
   assert rows.finite_rows(matrix).numpy().tolist() == [1, 0, 0, 0, 0, 1]

@@ -33,6 +33,14 @@ def mixed(rng):
   )
 
 
+@pytest.mark.parametrize("count", [1, 3, 7, 1999])
+def test_the_mean_of_equal_counters_is_theirs(count):
+  """Ten tenths of a whole number add up to a little less in float32."""
+  row = np.float32([np.nextafter(np.float32(count), np.float32(0))])
+  [found] = stacking.unflatten(row, [tf.TensorSpec([], tf.int64)])
+  assert (found.dtype, int(found)) == (tf.int64, count)
+
+
 def test_flatten_is_in_order_and_row_major():
   found = stacking.flatten(doubles.update(1, 2, 3, 4, 5, 6, 7))
   assert found.dtype == tf.float32

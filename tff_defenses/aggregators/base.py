@@ -178,7 +178,11 @@ class StackedModelAwareFactory(ModelAwareFactory):
     """One round: (state, [d], [n, d]) -> (new state, [d], measurements)."""
     return (state, *self._server_step(weights, updates, specs))
 
+  def _warn_of_model(self):
+    """Warns, before a process is made, of a model that the rule reads badly."""
+
   def create_unified(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
+    self._warn_of_model()
     stacking.check_value_type(type(self).__name__, weights_type)
     specs = stacking.tensor_specs(weights_type)
     init_fn = _initializer(functools.partial(self._initial_state, specs))

@@ -193,15 +193,14 @@ class FlareFactory(base.StackedModelAwareFactory):
         "`models.split.plr_fn(model_fn, images)` makes one."
       )
 
-  def create_unified(self, weights_type):
+  def _warn_of_model(self):
     if getattr(self.plr_fn, "has_moving_statistics", False):
       warnings.warn(
         "FlareFactory: the model of `plr_fn` has BatchNorm, whose initial moving "
         "statistics FLARE reads representations with: they say little about clients, "
         "and ties go to the lowest client index. Use a model without BatchNorm.",
-        stacklevel=3,
+        stacklevel=4,
       )
-    return super().create_unified(weights_type)
 
   def _server_step(self, weights, updates, specs):
     plrs = _all_plrs(self.plr_fn, weights - updates, specs)

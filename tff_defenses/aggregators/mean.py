@@ -47,8 +47,9 @@ class FiniteMeanFactory(base.PlainFactory):
   Raises:
     ValueError: an unknown weighting. TypeError: `sum_factory` is no unweighted
       factory; in create: U holds a non-float.
-  Deviations: with clients that drop incomplete batches n_i is not the number of images
-    that they hold.
+  Deviations: as in TFF's mean, sums have the variables' own width: float16 holds no
+    sum of many examples, so weigh such models uniformly. With clients that drop
+    incomplete batches n_i is not the number of images that they hold.
   """
 
   weighting: str = "uniform"

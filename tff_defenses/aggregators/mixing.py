@@ -81,6 +81,9 @@ class _ModelAwareMixing(base.StackedModelAwareFactory):
     inner = self.wrapper.inner.on_shared(is_shared)
     return dataclasses.replace(self.wrapper, inner=inner)
 
+  def _warn_of_model(self):
+    self.wrapper.inner._warn_of_model()
+
   def _initial_state(self, specs):
     inner = self.wrapper.inner._initial_state(specs)
     return collections.OrderedDict(round=tf.constant(0), inner=inner)
@@ -120,12 +123,18 @@ def check_inner(who: str, inner) -> None:
   """Checks that a factory can be given mixed rows.
 
   Raises:
-    TypeError: It cannot. ValueError: It weighs by numbers of examples.
+    TypeError: It cannot. ValueError: It is a mean that weighs by numbers of examples,
+      or one that sums in its own way.
   """
   if isinstance(inner, mean.FiniteMeanFactory) and inner.weighting != "uniform":
     raise ValueError(
       f"{who}: `inner` must weigh all rows alike, got {inner!r}; mixed rows have no "
       "numbers of examples. Pass `td.FiniteMeanFactory()`."
+    )
+  if isinstance(inner, mean.FiniteMeanFactory) and inner.sum_factory is not None:
+    raise ValueError(
+      f"{who}: `inner` must not have a `sum_factory`, got {inner!r}; mixed rows are no "
+      "longer clients' values that could be summed in secret. Leave `sum_factory` out."
     )
   if not isinstance(inner, _MIXABLE):
     raise TypeError(

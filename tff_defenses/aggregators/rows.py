@@ -10,9 +10,13 @@ Measurements = collections.OrderedDict
 
 
 def all_finite(value) -> tf.Tensor:
-  """Whether no tensor of a structure holds NaN or infinity; -> [] bool."""
-  leaves = [tf.reduce_all(tf.math.is_finite(x)) for x in tf.nest.flatten(value)]
-  return tf.reduce_all(tf.stack(leaves))
+  """Whether no tensor of a structure holds NaN or infinity; -> [] bool.
+
+  Whole numbers, a layer's counter of steps for example, never do.
+  """
+  floats = [x for x in tf.nest.flatten(value) if tf.as_dtype(x.dtype).is_floating]
+  leaves = [tf.reduce_all(tf.math.is_finite(x)) for x in floats]
+  return tf.reduce_all(tf.stack([tf.constant(True), *leaves]))
 
 
 def finite_rows(matrix: tf.Tensor) -> tf.Tensor:
@@ -38,7 +42,7 @@ def on_kept_rows(
 
   Returns:
     The aggregate, [d], and the measurements for all n clients: those left out get 0,
-    pairs with them NaN. `num_rejected` counts them.
+    pairs with them NaN (0 where NaN is no value). `num_rejected` counts them.
   """
   any_kept = tf.reduce_any(keep)
   positions = tf.cond(
@@ -76,4 +80,5 @@ def _spread(value, keep, positions):
   index = positions[:, 0]
   pairs = tf.stack(tf.meshgrid(index, index, indexing="ij"), axis=-1)
   full = tf.scatter_nd(pairs, value, [places, places])[:num_clients, :num_clients]
-  return tf.where(keep[:, tf.newaxis] & keep, full, tf.constant(np.nan, value.dtype))
+  left_out = tf.constant(np.nan if value.dtype.is_floating else 0, value.dtype)
+  return tf.where(keep[:, tf.newaxis] & keep, full, left_out)

@@ -98,13 +98,18 @@ def flatten(value) -> tf.Tensor:
 
 
 def unflatten(row: tf.Tensor, specs):
-  """Inverse of `flatten`; [d] float32 -> the structure that `specs` describes."""
+  """Inverse of `flatten`; [d] float32 -> the structure that `specs` describes.
+
+  Where whole numbers are asked for, the nearest: a mean of equal counters is theirs.
+  """
   wanted = leaves(specs)
   parts = tf.split(row, [spec.shape.num_elements() for spec in wanted])
-  tensors = [
-    tf.cast(tf.reshape(part, spec.shape), spec.dtype)
-    for part, spec in zip(parts, wanted, strict=True)
-  ]
+  tensors = []
+  for part, spec in zip(parts, wanted, strict=True):
+    value = tf.reshape(part, spec.shape)
+    if spec.dtype.is_integer:
+      value = tf.round(value)
+    tensors.append(tf.cast(value, spec.dtype))
   return pack(specs, tensors)
 
 

@@ -112,7 +112,7 @@ def build_train_fn(model: tff.learning.models.VariableModel, work: ClientWork):
       state = work.step(state, trainable, tape.gradient(output.loss, trainable))
       count = num_examples_in(output)
       seen += count
-      loss_sum += output.loss * tf.cast(count, tf.float32)
+      loss_sum += tf.cast(output.loss, tf.float32) * tf.cast(count, tf.float32)
     update = [w - v for w, v in zip(weights.trainable, trainable, strict=True)]
     report = collections.OrderedDict(
       loss_sum=loss_sum,
@@ -125,9 +125,11 @@ def build_train_fn(model: tff.learning.models.VariableModel, work: ClientWork):
 
 
 def assign(model, weights: tff.learning.models.ModelWeights) -> None:
-  """Sets a model's variables."""
+  """Sets a model's variables; lists and tuples of weights alike."""
   own = tff.learning.models.ModelWeights.from_model(model)
-  tf.nest.map_structure(lambda v, x: v.assign(x), own, weights)
+  pairs = zip(tf.nest.flatten(own), tf.nest.flatten(weights), strict=True)
+  for variable, value in pairs:
+    variable.assign(value)
 
 
 def time_after(tensors) -> tf.Tensor:

@@ -216,7 +216,9 @@ def _benign_mean(clients, results):
 
   @tff.tensorflow.computation(update_type, np.float32)
   def divide(total, count):
-    return tf.nest.map_structure(lambda x: tf.math.divide_no_nan(x, count), total)
+    return tf.nest.map_structure(
+      lambda x: tf.math.divide_no_nan(x, tf.cast(count, x.dtype)), total
+    )
 
   sums = tff.federated_sum(tff.federated_map(mask, (clients, results.update)))
   return tff.federated_map(divide, (sums[0], sums[1]))

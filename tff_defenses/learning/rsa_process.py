@@ -52,14 +52,16 @@ class RsaSteps:
 
   def worker_change(self, own, server, gradient, rate) -> tf.Tensor:
     """alpha_t (c grad F_i(x_i) + lambda sign(x_i - x_0)), to be taken from x_i."""
-    pull = self.penalty * tf.sign(own - server)
-    # A variable that the loss does not see has no gradient.
-    descent = 0.0 if gradient is None else self.gradient_scale * gradient
-    return rate * (descent + pull)
+    change = self.penalty * tf.sign(own - server)
+    # A variable that the loss does not see has no gradient; an embedding's is sparse.
+    if gradient is not None:
+      change += self.gradient_scale * tf.convert_to_tensor(gradient)
+    return tf.cast(rate, change.dtype) * change
 
   def server_change(self, server, votes, rate) -> tf.Tensor:
     """alpha_t (lambda sum_i sign(x_0 - x_i) + mu x_0), to be taken from x_0."""
-    return rate * (self.penalty * votes + self.weight_decay * server)
+    change = self.penalty * votes + self.weight_decay * server
+    return tf.cast(rate, change.dtype) * change
 
 
 class RsaProcess(tff.templates.IterativeProcess):
@@ -209,7 +211,7 @@ def _cast_vote(server, old, new):
   """sign(x_0 - x_i), whether it counts [1], and the state that the worker keeps."""
   counts = rows.all_finite(new)
   pairs = zip(server, new[0], strict=True)
-  votes = [tf.where(counts, tf.sign(x_0 - x_i), 0.0) for x_0, x_i in pairs]
+  votes = [tf.where(counts, tf.sign(x_0 - x_i), 0) for x_0, x_i in pairs]
   kept = tf.nest.map_structure(lambda n, o: tf.where(counts, n, o), new, old)
   state = collections.OrderedDict(model=kept[0], statistics=kept[1])
   return votes, tf.cast(counts, tf.float32)[tf.newaxis], state
@@ -228,7 +230,7 @@ def _build_server(steps, model_type) -> tff.templates.MeasuredProcess:
     rejected = tf.math.count_nonzero(tf.equal(counts, 0), dtype=tf.int32)
     pairs = zip(server[1], votes, strict=True)
     changes = [steps.server_change(*pair, rate) for pair in pairs]
-    change = [tf.where(total > 0, x, 0.0) for x in changes]
+    change = [tf.where(total > 0, x, 0) for x in changes]
     measured = (("weight", weight), ("step", rate), ("num_rejected", rejected))
     return change, collections.OrderedDict(measured)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.experiments import fabricated_runs as fabricated
-from tff_defenses.experiments import scorecard
+from tff_defenses.experiments import reproduction, scorecard
 
 
 def scores(tmp_path, values, *, metric="attack_success_rate", printed=None, **flare):
@@ -114,3 +114,65 @@ def test_a_backdoor_accuracy_of_a_clean_model_needs_an_attack_that_works(tmp_pat
     )
     assert (alone, beaten, worked) == ("not comparable", "not comparable", "reproduced")
   assert backdoor(tmp_path / "c", (None, 43), 40.0) == "reproduced"  # no clean model's
+
+
+def kind_of(plan, cell):
+  return next(s.kind for s in scorecard.build(plan).scores if s.cell == cell)
+
+
+def test_accuracy_is_no_evidence(tmp_path):
+  """FL-PLAS Table 7 has accuracies and backdoors in one row."""
+  accuracy = fabricated.cell(column="MA", metric="accuracy", reported=77.0)
+  backdoor = fabricated.cell(metric="backdoor_accuracy", reported=10.0)
+  malicious = fabricated.cell(
+    column="BA_atk", metric="backdoor_accuracy_malicious", reported=None
+  )
+  plan = fabricated.plan(tmp_path, accuracy, backdoor, malicious, seeds=(0,))
+  values = {"accuracy": 0.77, "backdoor_accuracy": 0.1}
+  for own, expected in ((0.1, "not comparable"), (0.99, "reproduced")):
+    values["backdoor_accuracy_malicious"] = own
+    fabricated.put(tmp_path, plan.config_of(backdoor, 0), **values)
+    assert kind_of(plan, backdoor) == expected
+
+
+def test_evidence_of_models_put_together_stands_in_other_rows(tmp_path):
+  def name(extractor, classifier):
+    return f"swap_{extractor}_extractor_{classifier}_classifier_backdoor_accuracy"
+
+  printed = {("backdoor", "clean"): 10.0, ("backdoor", "backdoor"): 100.0}
+  clean, poisoned = (
+    fabricated.cell(row=names[1], metric=name(*names), reported=number)
+    for names, number in printed.items()
+  )
+  plan = fabricated.plan(tmp_path, clean, poisoned, seeds=(0,))
+  for ours, expected in ((0.1, "not comparable"), (1.0, "reproduced")):
+    values = {clean.metric: 0.1, poisoned.metric: ours}
+    fabricated.put(tmp_path, plan.config_of(clean, 0), **values)
+    assert kind_of(plan, clean) == expected
+
+
+def test_evidence_is_of_the_same_seeds(tmp_path):
+  krum = fabricated.cell(reported=90.0)
+  flare = fabricated.cell(column="FLARE", reported=0.0)
+  plan = fabricated.plan(tmp_path, krum, flare)
+  fabricated.put_seeds(plan, krum, {0: 0.0, 1: 1.0, 2: 1.0})
+  fabricated.put_seeds(plan, flare, {0: 0.0})
+  assert kind_of(plan, flare) == "not comparable"
+  fabricated.put_seeds(plan, flare, {1: 0.0})
+  assert kind_of(plan, flare) == "reproduced"  # half of both seeds' inputs
+
+
+def test_a_narrowed_plan_knows_the_evidence_of_the_whole_table(tmp_path):
+  narrow = {"datasets": ["mnist"], "attacks": ["trigger"], "output_dir": str(tmp_path)}
+  plan = reproduction.plan("fl_plas:table4", defenses=["fl_plas"], **narrow)
+  fedavg = reproduction.plan("fl_plas:table4", defenses=["fedavg"], **narrow)
+  [cell] = [c for c in plan.cells if c.reported is not None and c.reading_of is None]
+  fabricated.put_seeds(plan, cell, {0: 0.1})
+  assert kind_of(plan, cell) == "not comparable"
+  fabricated.put_seeds(
+    fedavg, next(c for c in fedavg.cells if c.row == cell.row), {0: 1}
+  )
+  assert kind_of(plan, cell) == "reproduced"
+  assert {s.cell.settings["defense"] for s in scorecard.build(plan).scores} == {
+    "fl_plas"
+  }

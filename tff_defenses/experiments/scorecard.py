@@ -148,15 +148,16 @@ def build(plan: "Plan") -> Scorecard:
   by_key = collections.defaultdict(list)
   for run in runs:
     by_key[run.key].append(run)
-  scores, reduced = [], plan.scale != 1
-  known = {_key_of(plan, cell) for cell in plan.table.cells}
-  for cell in plan.cells:
+  scores, reduced, known = [], plan.scale != 1, set()
+  for cell in plan.table.cells:  # all: another cell may show that an attack works
     config = plan.config_of(cell, plan.seeds[0]).settings()
+    known.add(run_values.settings_key(config))
     found = by_key.get(run_values.settings_key(config), [])
     scores.append(score(cell, config, found, wanted=plan.seeds, is_reduced=reduced))
   faults += version_faults(runs) + _foreign([r for r in runs if r.key not in known])
-  scores = verdicts.without_evidence(scores)
-  return Scorecard(plan, scores, tuple(runs), tuple(faults))
+  asked = plan.cells
+  scores = [s for s in verdicts.without_evidence(scores) if s.cell in asked]
+  return Scorecard(plan, tuple(scores), tuple(runs), tuple(faults))
 
 
 def counts(scores: Sequence[CellScore]) -> dict[str, int]:
@@ -267,10 +268,6 @@ def _details(draft, open_runs, silent):
 def _sentence(text):
   text = " ".join(str(text).split())
   return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _key_of(plan, cell):
-  return run_values.settings_key(plan.config_of(cell, plan.seeds[0]).settings())
 
 
 def _foreign(runs):

@@ -23,9 +23,10 @@ KINDS = (
   *(FAILED, RUNNING, MISSING),
 )
 _SUCCESS = (
-  *("attack_success_rate", "attack_success_rate_over_rounds"),
-  *("target_confidence", "backdoor_accuracy"),
+  *("attack_success_rate", "attack_success_rate_over_rounds", "target_confidence"),
+  *("backdoor_accuracy_nontarget", "backdoor_accuracy_malicious"),
 )
+_COUNTS_TARGET_CLASS = "backdoor_accuracy"  # and names that end so
 
 
 def word(kind: str, *, is_reduced: bool) -> str:
@@ -43,29 +44,50 @@ def without_evidence(scores: "Sequence[CellScore]") -> "tuple[CellScore, ...]":
   """The scores; a hold without a working attack beside it is not comparable.
 
   Args:
-    scores: Of all cells that were asked for.
+    scores: Of all cells of a table.
   """
   rows = collections.defaultdict(list)
   for score in scores:
-    rows[score.cell.row].append(score)
-  return tuple(_checked(score, rows[score.cell.row]) for score in scores)
+    rows[_attack_of(score.cell)].append(score)
+  return tuple(_checked(score, rows[_attack_of(score.cell)]) for score in scores)
+
+
+def _attack_of(cell) -> str:
+  """What cells under one attack have in common.
+
+  A model put together from two is one run with several rows.
+  """
+  if cell.metric.startswith("swap_"):
+    return f"{cell.preset} {sorted(cell.settings.items())}"
+  return cell.row
 
 
 def _checked(score, row):
   """The score, taken back if a clean model would do and no success was seen beside."""
   cell = score.cell
-  is_hold = cell.metric in _SUCCESS and any(map(cell.holds, _of_a_clean_model(cell)))
+  is_hold = _is_success(cell) and any(map(cell.holds, _of_a_clean_model(cell)))
   if score.kind != REPRODUCED or not is_hold:
     return score
   most = cell.reported + (cell.band if cell.bound is None else 0.0)  # of a hold
-  others = [other for other in row if _should_be_reached(other, most)]
-  if any(other.mean > most for other in others):  # NaN, without a run, is not
+  found = [_in_seeds_of(score, o) for o in row if _should_be_reached(o.cell, most)]
+  if any(values and sum(values) / len(values) > most for values in found):
     return score
-  was_run = any(other.by_seed for other in others)
-  did = "reached no rule that it should" if was_run else "was run on no rule to reach"
+  did = (
+    "reached no rule that it should" if any(found) else "was run on no rule to reach"
+  )
   return dataclasses.replace(
     score, kind=NOT_COMPARABLE, verdict=f"{NOT_COMPARABLE} (the attack {did})"
   )
+
+
+def _in_seeds_of(score, other) -> list[float]:
+  """The other's values in the seeds that this one has, too."""
+  return [value for seed, value in other.by_seed.items() if seed in score.by_seed]
+
+
+def _is_success(cell) -> bool:
+  """Whether the cell says how far an attack came."""
+  return cell.metric in _SUCCESS or cell.metric.endswith(_COUNTS_TARGET_CLASS)
 
 
 def _of_a_clean_model(cell) -> tuple[float, ...]:
@@ -74,13 +96,12 @@ def _of_a_clean_model(cell) -> tuple[float, ...]:
   FL-PLAS counts triggered images of the target class among the successes, 1 in c; where
   an attack has images of its own, none is of that class.
   """
-  if cell.metric != "backdoor_accuracy":
+  if not cell.metric.endswith(_COUNTS_TARGET_CLASS):
     return (0.0,)
   dataset = {**presets.PRESETS[cell.preset], **cell.settings}["dataset"]
   return 0.0, 100.0 / datasets.DATASETS[dataset].num_classes
 
 
-def _should_be_reached(score, most):
+def _should_be_reached(cell, most) -> bool:
   """Whether the paper lets the attack reach this rule, or does not say."""
-  reported = score.cell.reported
-  return reported is None or reported > most
+  return _is_success(cell) and (cell.reported is None or cell.reported > most)

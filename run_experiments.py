@@ -21,7 +21,8 @@ any time. --dry_run says what would be run and how long it would take here.
 
 A run that is complete is not repeated; one that was broken off, even by `kill -9`, goes
 on from its last checkpoint; a failed one is tried again. The same command may be given
-several times at once, or with --jobs=N: the processes share the work.
+several times at once, or with --jobs=N: the processes share the work. Only the command
+without flags, the quick start, begins anew each time.
 """
 
 import json

@@ -274,6 +274,25 @@ def test_missing_data_are_told_and_not_estimated(tmp_path, monkeypatch, caplog):
   )
 
 
+def test_too_few_images_for_an_attack_of_its_own_are_followed_by_more(
+  tmp_path, monkeypatch
+):
+  """Edge-case attackers mix in 400 clean images."""
+  tried = []
+
+  def measure(config, runtime, size, each):
+    tried.append(each)
+    if each * config.num_clients < 400:
+      raise DataError("too few to mix in")
+    return COST
+
+  monkeypatch.setattr(calibration, "_measure", measure)
+  config = config_of(tmp_path, batch_size=8)
+  assert calibration._calibrate(config, None, (2000, 100)) is COST
+  assert tried[0] == 8 and len(tried) > 1
+  assert calibration._calibrate(config, None, (300, 100)) is None  # all are too few
+
+
 def test_run_that_fails_is_told_and_not_estimated(tmp_path, monkeypatch, caplog):
   def run(*_, **__):
     raise ValueError("too few images")

@@ -1,12 +1,15 @@
 """What the command line does, with runs that are only pretended."""
 
 import contextlib
+import dataclasses
 import os
+import pathlib
 import types
 
 import pytest
 
-from tests.experiments import fake_runs
+import tff_defenses
+from tests.experiments import fabricated_runs, fake_runs
 from tff_defenses.experiments import (
   calibration,
   commands,
@@ -149,6 +152,32 @@ def test_the_hours_are_those_of_runs_done_anew_if_asked(plan, monkeypatch):
   for resume in (True, False):
     commands.hours(plan.configs(), contextlib.nullcontext, adopts=True, resume=resume)
   assert [settings["resume"] for settings in asked] == [True, False]
+
+
+def test_the_hours_of_a_run_whose_folder_is_anothers_are_refused(plan):
+  """Its rounds would be taken for this one's: less than no hours were left."""
+  config = plan.configs()[0]
+  fabricated_runs.put(
+    pathlib.Path(config.output_dir),
+    dataclasses.replace(config, rounds=500),
+    rounds=400,
+    folder=".",
+    version=tff_defenses.__version__,
+  )
+  with pytest.raises(OutputError, match="holds the run of another .*rounds"):
+    commands.hours([config], contextlib.nullcontext)
+
+
+def test_a_figure_that_cannot_be_drawn_is_told_and_the_scorecard_comes(
+  tmp_path, caplog
+):
+  narrow = {"seeds": [0], "defenses": ["flare"], "output_dir": str(tmp_path)}
+  plan = reproduction.plan("flare:fig8", scale=0.02, **narrow)
+  plan.save()
+  for config in plan.configs():
+    (fake_runs.write(config) / "metrics.csv").write_text("")
+  assert "Sec. 7.1.2" in commands.report(str(tmp_path))
+  assert "figures of" in caplog.text and (tmp_path / "scorecard.md").exists()
 
 
 def test_the_quick_starts_runs_are_those_of_all_its_parts():

@@ -141,6 +141,12 @@ def test_without_an_attack_equal_runs_are_made_once():
       {"attack": ["none"], "attack_stop": 3},
       "`attack` must be given where `attack_stop`",
     ),
+    ({"malicious_first": True}, "`attack` must be given where `malicious_first`"),
+    ({"num_byzantine": 2}, "`defense` must be a rule that heeds `num_byzantine`"),
+    ({"root_epochs": 2}, "a rule that heeds `root_epochs` .* such as fltrust"),
+    ({"eval_clients": "sampled"}, "a rule that heeds `eval_clients` .* got fedavg"),
+    ({"shared_cut": ["last_layer"]}, "a rule that heeds `shared_cut`"),
+    ({"participation": "random"}, "`clients_per_round` must be less .* got all 10"),
     ({"defense_settings": {"krum": {}}}, "`defense_settings` must name .* got 'krum'"),
     ({"momentum": 0.9}, "`optimizer` must be sgd where `momentum` is given, got adam"),
     ({"alpha": 0.5}, "`partition` must be dirichlet where `alpha` is given, got iid"),
@@ -161,6 +167,13 @@ def test_settings_that_ask_for_nothing_or_that_some_run_heeds_are_not():
   nothing = {"malicious_fraction": [0.0], "attack_settings": {}, "attack_start": 1}
   assert expand(**nothing, momentum=0.0, as_published=False)[0].attack == "none"
   assert len(expand(partition=["iid", "dirichlet"], alpha=0.5)) == 2
+  assert len(expand(defense=["fedavg", "krum"], num_byzantine=[1])) == 2
+  wrapped = {"defense": "bucketing", "defense_settings": {"inner": "krum"}}
+  assert len(expand(**wrapped, num_byzantine=1)) == 1
+  assert len(expand(participation="random", clients_per_round=5)) == 1
+  assert (
+    len(expand("fl_plas_mnist", measure="extractor_swap", shared_cut="last_layer")) == 1
+  )
   assert expand("fl_plas_mnist", momentum=0.5)[0].momentum == 0.5
 
 

@@ -187,6 +187,41 @@ def test_the_command_refreshes_all_copies(source, tmp_path, monkeypatch):
   assert card.read_text() == text
 
 
+@pytest.mark.parametrize("plan", ["{", '{"version": "0.0.0"}'])
+def test_a_plan_that_cannot_be_read_stops_before_a_card_is_written(
+  source, tmp_path, monkeypatch, capsys, plan
+):
+  """Without its plan a paper's table would be published as a plain grid."""
+  monkeypatch.chdir(tmp_path)
+  publish.main([str(source)])
+  target = publish.PUBLISHED / source.name
+  before = contents(target)
+  (source / "plan.json").write_text(plan)
+  (target / "plan.json").write_text(plan)
+  for command in ([str(source)], ["--refresh"]):
+    with pytest.raises(SystemExit) as stop:
+      publish.main(command)
+    assert stop.value.code == 1 and "plan.json" in capsys.readouterr().err
+  after = contents(target)
+  assert {name for name in before if before[name] != after[name]} == {
+    pathlib.Path("plan.json")
+  }
+
+
+def test_an_error_is_published_without_the_folders_of_the_machine(source, tmp_path):
+  failed = next(source.glob("*/summary.json")).parent
+  (failed / "summary.json").unlink()
+  error = f"load: {tmp_path}/data/train.gz must be whole, got 3 bytes/image."
+  claims.mark_failed(failed, ValueError(error))
+  target = tmp_path / "published" / source.name
+  publish.publish(source, target)
+  texts = [file.read_text() for file in target.rglob("*.*") if file.suffix != ".png"]
+  assert not any(str(tmp_path) in text for text in texts)
+  told = "load: train.gz must be whole, got 3 bytes/image."
+  assert json.loads((target / failed.name / "failed.json").read_text())["error"] == told
+  assert told in (target / "scorecard.md").read_text()
+
+
 @pytest.mark.parametrize("arguments", [[], ["--refresh", "folder"]])
 def test_publishing_needs_a_folder_or_refresh(arguments, capsys):
   with pytest.raises(SystemExit):

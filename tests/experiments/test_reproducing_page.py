@@ -2,7 +2,7 @@
 
 import pathlib
 
-from tff_defenses.experiments import papers, reproducing_page
+from tff_defenses.experiments import papers, reproducing_page, reproduction
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 
@@ -10,6 +10,13 @@ DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 def test_the_page_is_up_to_date():
   hours = reproducing_page.read_hours(DOCS / "full_scale_hours.csv")
   assert (DOCS / "reproducing.md").read_text() == reproducing_page.page(hours)
+
+
+def test_the_hours_are_of_as_many_runs_as_a_table_has():
+  """A column that is added later has no hours until they are measured again."""
+  hours = reproducing_page.read_hours(DOCS / "full_scale_hours.csv")
+  for name, row in hours.items():
+    assert int(row["runs"]) == len(reproduction.plan(name).configs()), name
 
 
 def test_every_table_has_its_command_and_its_hours():

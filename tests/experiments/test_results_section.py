@@ -106,14 +106,18 @@ def test_values_within_their_band_are_counted_first():
   assert found == ["reproduced", "within band (reduced)", "off (reduced)", "missing"]
 
 
-def test_verdicts_of_too_few_seeds_are_counted(source, tmp_path):
+def test_verdicts_of_fewer_runs_than_the_papers_are_counted(source, tmp_path):
+  """FLARE's numbers are means of three, whatever seeds were asked for here."""
   folder = tmp_path / "published"
   shutil.copytree(source, folder / source.name)
-  assert "fewer seeds" not in results_section.counts(folder)
-  run_table2(source, scale=0.1, seed=1, defense="krum")  # FedAvg has seed 0 alone
+  assert "2 of these rest on fewer runs than the paper's" in results_section.counts(
+    folder
+  )
+  for seed in (1, 2):
+    run_table2(source, scale=0.1, seed=seed, defense="krum")  # FedAvg has seed 0 alone
   shutil.rmtree(folder)
   shutil.copytree(source, folder / source.name)
-  assert "1 of these rest on fewer seeds than their" in results_section.counts(folder)
+  assert "1 of these rest on fewer runs" in results_section.counts(folder)
 
 
 def test_runs_from_random_weights_are_not_counted_as_the_papers(source, tmp_path):

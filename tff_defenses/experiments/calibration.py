@@ -33,6 +33,7 @@ from tff_defenses.experiments import (
   warm_start,
 )
 from tff_defenses.experiments.config import ExperimentConfig, attacks_kind
+from tff_defenses.experiments.errors import DataError
 
 COLUMNS = ("dataset", "defense", "attack", "seed", "rounds", "images", "hours")
 _TEST_IMAGES = 500  # ours: scoring them costs more than calling the model
@@ -198,12 +199,16 @@ def _images_in_round(config, each) -> int:
 
 def _calibrate(config, runtime, size) -> _Cost | None:
   """Short runs with more and more images, until training takes a while."""
-  each, cost = min(config.batch_size, _images(config, size)[0]), None
+  most = _images(config, size)[0]
+  each, cost = min(config.batch_size, most), None
   try:
     while size[0]:
-      cost = _measure(config, runtime, size, each)
-      most = _images(config, size)[0]
-      if cost.training >= _ENOUGH_SECONDS or each >= most:
+      try:
+        cost = _measure(config, runtime, size, each)
+      except DataError:  # an attack may mix its own images with more than so few
+        if each >= most:
+          raise
+      if each >= most or (cost and cost.training >= _ENOUGH_SECONDS):
         return cost
       each = min(_MORE * each, most)
   except Exception as error:

@@ -3,12 +3,15 @@
 Nothing is printed here: each function returns the text that the user is to see.
 """
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 
 from tff_defenses import aggregators
 from tff_defenses.experiments import threat_model
 from tff_defenses.experiments.config import ConfigError, ExperimentConfig
+
+_logger = logging.getLogger(__name__)
 
 
 def check_workers(configs: Sequence[ExperimentConfig], workers: Sequence[str]) -> None:
@@ -111,9 +114,14 @@ def hours(
   Args:
     configs, make_runtime, resume, jobs: See `run`.
     adopts: Whether runs that neighbouring folders have finished would be taken over.
-  """
-  from tff_defenses.experiments import calibration
 
+  Raises:
+    OutputError: a folder holds another run, which the runs themselves would refuse.
+  """
+  from tff_defenses.experiments import calibration, records, run_record
+
+  for config in configs:
+    records.check_owner(config.output_dir, run_record.describe(config))
   with make_runtime() as running:
     frame = calibration.estimate(configs, running, adopts=adopts, resume=resume)
   return calibration.text(frame, jobs)
@@ -133,15 +141,23 @@ def report(folder: str, plan=None) -> str:
 
   content = report_lib.read(folder)
   if content.plan is not None:
-    from tff_defenses.experiments import paper_figures
-
-    paper_figures.draw(content.plan, content.folder)
+    _draw(content)
     content = report_lib.read(folder)  # the page shows the figures
   from tff_defenses.experiments import report_files
 
   written = ", ".join(map(str, report_files.write_content(content)))
   shown = content if plan is None else report_lib.read(folder, plan)
   return f"{report_lib.render(shown)}\n\nwritten: {written}"
+
+
+def _draw(content) -> None:
+  """Draws a table's figures; one that fails is told, and the scorecard comes."""
+  from tff_defenses.experiments import claims, paper_figures
+
+  try:
+    paper_figures.draw(content.plan, content.folder)
+  except Exception as error:
+    _logger.warning("figures of %s: %s", content.folder, claims.sentence(error))
 
 
 def quick_start(runtime, output_dir: str | None, cache_dir: str | None) -> str:

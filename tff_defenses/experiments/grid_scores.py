@@ -19,7 +19,6 @@ METRICS = {  # metric -> unit, column of a table
   "seconds_training_per_round": ("seconds", "training s/round"),
   "seconds_aggregation_per_round": ("seconds", "aggregation s/round"),
   "seconds_total": ("seconds", "total s"),
-  "peak_memory_bytes": ("bytes", "peak memory bytes"),
   "bytes_up": ("bytes", "bytes up"),
   "bytes_down": ("bytes", "bytes down"),
 }

@@ -11,7 +11,13 @@ from tff_defenses.experiments.errors import fault_list
 _NAMES = {"defense": aggregators.AGGREGATORS, "attack": attacks.ATTACKS}
 _OF_ATTACKS = {  # -> what asks for nothing
   **{"malicious_fraction": 0, "attack_settings": {}},
-  **{"attack_start": 1, "attack_stop": None},
+  **{"attack_start": 1, "attack_stop": None, "malicious_first": False},
+}
+_OF_RULES = {  # -> what a rule that heeds it needs, and such a rule
+  "num_byzantine": ("num_byzantine", "krum"),
+  "root_epochs": ("root_data", "fltrust"),
+  "eval_clients": ("client_state", "fl_plas"),
+  "shared_cut": ("client_state", "fl_plas"),
 }
 _ONLY_WITH = {
   "momentum": ("optimizer", "sgd"),
@@ -38,6 +44,7 @@ def check(settings: Mapping[str, Any], configs: Sequence[ExperimentConfig]) -> N
     *_without_an_attack(settings, configs),
     *_of_nobody(settings, configs),
     *_without_their_choice(settings, configs),
+    *_without_their_rule(settings, configs),
   ]
   if faults:
     raise ConfigError(fault_list(faults, "in the settings"))
@@ -83,3 +90,36 @@ def _without_their_choice(settings, configs) -> Iterator[str]:
         f"`{field}` must be {value} where `{name}` is given, got {found}. Choose it, "
         f"or leave out `{name}`."
       )
+
+
+def _without_their_rule(settings, configs) -> Iterator[str]:
+  needs = set().union(*map(_needs, configs))
+  for name, (need, example) in _OF_RULES.items():
+    if _is_given(settings, name) and need not in needs:
+      yield (
+        f"`defense` must be a rule that heeds `{name}` where it is given, got "
+        f"{configs[0].defense}. Choose one, such as {example}, or leave out `{name}`."
+      )
+  if _is_given(settings, "participation") and all(
+    config.num_drawn == config.num_clients for config in configs
+  ):
+    yield (
+      "`clients_per_round` must be less than `num_clients` where `participation` is "
+      f"given, got all {configs[0].num_clients}. Draw fewer, or leave it out."
+    )
+
+
+def _is_given(settings, name) -> bool:
+  """Whether a setting is there and is not its default."""
+  default = ExperimentConfig.__dataclass_fields__[name].default
+  values = settings.get(name)
+  values = values if isinstance(values, list) else [values]
+  return any(value not in (None, default) for value in values)
+
+
+def _needs(config) -> set[str]:
+  """What a run's rule needs, and the rule that it wraps; Table 2's models are cut."""
+  names = (config.defense, config.defense_settings.get("inner"))
+  known = [aggregators.AGGREGATORS.get(name) for name in names]
+  needs = {need for spec in known if spec for need in spec.needs}
+  return needs | {"client_state"} if config.measure == "extractor_swap" else needs

@@ -11,11 +11,18 @@ for when bands or verdicts have changed since.
 
 import argparse
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 
-from tff_defenses.experiments import commands, report, report_files, run_values
+from tff_defenses.experiments import (
+  commands,
+  report,
+  report_files,
+  reproduction,
+  run_values,
+)
 from tff_defenses.experiments.errors import OutputError, writing
 from tff_defenses.experiments.whole_files import write_text
 
@@ -37,10 +44,11 @@ def publish(folder: pathlib.Path, target: pathlib.Path) -> None:
       that are gone or have failed since. On an error it is left as it was.
 
   Raises:
-    OutputError: the folder holds no run, one of the two lies in the other, or a file
-      cannot be read or written.
+    OutputError: the folder holds no run, one of the two lies in the other, or a file,
+      the plan among them, cannot be read or written.
   """
   _check_apart(folder.resolve(), target.resolve())
+  reproduction.read(folder)  # a plan that cannot be read must not become a plain grid
   commands.report(str(folder))
   with writing(target):
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +59,8 @@ def publish(folder: pathlib.Path, target: pathlib.Path) -> None:
         copy = new / file.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
+        if file.name == "failed.json":
+          copy.write_text(_without_folders(copy.read_text()))
       _write_cards(new)  # without what has only begun
       _swap(new, target, old)
 
@@ -67,12 +77,22 @@ def refresh(published: pathlib.Path = PUBLISHED) -> list[pathlib.Path]:
 
 def _write_cards(folder) -> list[pathlib.Path]:
   """Writes a copy's scorecards by what is in it; returns those that changed."""
+  reproduction.read(folder)
   texts = report_files.texts(report.read(str(folder)))
   changed = [n for n in _CARD_FILES if (folder / n).read_text() != texts[n]]
   for name in changed:
     with writing(folder):
       write_text(folder / name, texts[name])
   return [folder / name for name in changed]
+
+
+def _without_folders(text: str) -> str:
+  """A message without the folders of one machine; names of files stay.
+
+  >>> _without_folders("load: /home/me/data/train.gz must be whole, got '/tmp/x y'.")
+  "load: train.gz must be whole, got 'x y'."
+  """
+  return re.sub(r"(?<![^\s'\"(=])/(?:[^\s/'\"]+/)*", "", text)
 
 
 def _check_apart(folder, target):
@@ -121,14 +141,14 @@ def main(argv: Sequence[str] | None = None) -> None:
   given = parser.parse_args(argv)
   if given.refresh == bool(given.folder):
     parser.error("name folders of runs, or give --refresh alone")
-  if given.refresh:
-    refresh()
-  for name in given.folder:
-    folder = pathlib.Path(name).expanduser().resolve()
-    try:
+  try:
+    if given.refresh:
+      refresh()
+    for name in given.folder:
+      folder = pathlib.Path(name).expanduser().resolve()
       publish(folder, PUBLISHED / folder.name)
-    except OutputError as error:
-      parser.exit(1, f"{error}\n")
+  except OutputError as error:
+    parser.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

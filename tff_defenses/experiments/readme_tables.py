@@ -12,6 +12,7 @@ import sys
 import attacks
 from tff_defenses import aggregators
 from tff_defenses.experiments import report_markdown, results_section
+from tff_defenses.experiments.errors import OutputError
 
 _NEEDS = {
   "auxiliary_data": "10 trusted images",
@@ -94,7 +95,10 @@ def _reference(paper: str, anchor: str) -> str:
 
 def main() -> None:
   file = pathlib.Path(sys.argv[1])
-  file.write_text(filled(file.read_text()))
+  try:
+    file.write_text(filled(file.read_text()))
+  except OutputError as error:
+    sys.exit(str(error))
 
 
 if __name__ == "__main__":

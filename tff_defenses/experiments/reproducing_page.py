@@ -33,16 +33,20 @@ uv run run_experiments.py --report=results/flare-table3-scale0.05               
 `--scale=s` does about s times the work: epochs are divided by the cube root of 1/s, the
 rounds and the training images share the rest; every number of such a run is marked as
 reduced and none counts as reproduced. Not scaled are how many clients there are, how many
-of them attack, and how long attackers train by themselves (`mal_epochs`): at a small
-scale they train longer than honest clients do. The Dirichlet split's smallest client
-shrinks with the images. Nor is FL-PLAS's pre-trained start scaled: it is made once,
-about five minutes for MNIST and half an hour or more for CIFAR-10, and kept. `--variants=all` adds other readings of the
-papers, `--variants="split as published"` one of them, by its name or part of it.
-FL-PLAS's runs start from a model of clean training (MNIST: federated averaging, CIFAR:
-on all clients' images together; `--from_scratch`: random weights), since the authors' checkpoints are not public.
+of them attack, how long attackers train by themselves (`mal_epochs`) and the images that
+semantic and edge-case attackers hold: at a small scale they train longer, and on more,
+than honest clients do. Nor are auxiliary and root images, or FL-PLAS's pre-trained start:
+it is made once, about five minutes for MNIST and half an hour or more for CIFAR-10, and
+kept. The Dirichlet split's smallest client shrinks with the images. `--variants=all` adds
+other readings of the papers, `--variants="split as published"` one of them, by its name
+or part of it. FL-PLAS's runs start from a model of clean training (MNIST: federated
+averaging, CIFAR: on all clients' images together; `--from_scratch`: random weights),
+since the authors' checkpoints are not public.
 
 Hours are for all seeds at full scale on two cores, one process, estimated by
-`benchmarks/full_scale_hours.py` from short runs; "-": the data were not at hand.
+`benchmarks/full_scale_hours.py` from short runs on a machine about twice as fast as that
+of the latest published ones. "+": without the runs whose data were not at hand, or that
+were added since; "-": no run could be estimated.
 """  # noqa: E501 (commands are one line, to be copied)
 
 

@@ -43,7 +43,7 @@ def counts(folder: pathlib.Path = _FOLDER) -> str:
   ]
   partial = _partial(cards)
   if partial:
-    found.append(f"{partial} of these rest on fewer seeds than their table asks for.")
+    found.append(f"{partial} of these rest on fewer runs than the paper's mean.")
   readings = _total_of_readings(cards)
   if readings:
     found.append(f"In other readings of the papers: {_in_words(readings)}.")
@@ -105,9 +105,12 @@ def _total_of_readings(cards) -> collections.Counter:
 
 
 def _partial(cards) -> int:
-  """How many of the total's verdicts rest on fewer seeds than their plan asks for."""
+  """How many of the total's verdicts rest on fewer seeds than the paper's runs."""
   scores = ((card, score) for card in cards for score in card.printed)
-  return sum(s.is_verdict and not s.is_complete for _, s in _largest(scores))
+  return sum(
+    score.is_verdict and len(score.by_seed) < (card.plan.table.paper_runs or 1)
+    for card, score in _largest(scores)
+  )
 
 
 def _largest(scores) -> list:

@@ -102,9 +102,9 @@ def _lead(card):
       f"{_counts(card, card.readings)}."
     )
   runs = table.paper_runs
-  said = "not stated how many" if runs is None else runs
+  said = "the paper does not say how many" if runs is None else f"the paper's {runs}"
   seeds = ", ".join(map(str, plan.seeds))
-  yield f"{table.anchor}. Runs behind a number: the paper's {said}; our seeds {seeds}."
+  yield f"{table.anchor}. Runs behind a number: {said}; our seeds {seeds}."
   if plan.from_scratch:
     yield "Started from scratch, not from the pre-trained model."
 

@@ -33,10 +33,19 @@ class _Builder:
     return self.source(**settings)
 
 
-def _data_attack_setting(settings: Mapping[str, Any]) -> tuple[str, dict]:
-  """What the settings `data_attack` and `data_settings` name; a trigger by default."""
-  name = settings.get("data_attack", "trigger")
-  return name, dict(settings.get("data_settings", {}))
+def chosen_data_attack(settings: Mapping[str, Any]) -> tuple[str, dict]:
+  """What the settings `data_attack` and `data_settings` name; a trigger by default.
+
+  Raises:
+    ValueError: `data_settings` are not settings.
+  """
+  given = settings.get("data_settings", {})
+  if not isinstance(given, Mapping):
+    raise ValueError(
+      f"`data_settings` must be the data attack's settings by name, got {given!r}. For "
+      'example {"fraction": 0.5}.'
+    )
+  return settings.get("data_attack", "trigger"), dict(given)
 
 
 def _trigger_on_tests_alone(settings: Mapping[str, Any]) -> tuple[str, dict]:
@@ -159,7 +168,7 @@ ATTACKS: dict[str, AttackSpec] = {
     anchor="Eq. (3)-(4)",
     summary="poisoned training, scaled up until it replaces the model",
     needs=frozenset({"num_clients", "num_malicious"}),
-    data_attack=_data_attack_setting,
+    data_attack=chosen_data_attack,
     works_on_shared_layers=True,
   ),
   "projected": AttackSpec(
@@ -170,7 +179,7 @@ ATTACKS: dict[str, AttackSpec] = {
     paper="Wang et al. 2020",
     anchor="PGD attack",
     summary="poisoned training that stays within a ball around the global model",
-    data_attack=_data_attack_setting,
+    data_attack=chosen_data_attack,
     works_on_shared_layers=True,
   ),
   "feature_backdoor": AttackSpec(

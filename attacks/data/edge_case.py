@@ -40,7 +40,9 @@ class EdgeCaseAttack(fixed_set.FixedSetAttack):
     ValueError: a setting is outside its range, or the target is 0, aeroplane.
   Deviations: the authors add fresh noise after scaling each time an image is used; here
     it is drawn once and rounded to whole pixel values, because shards are uint8. The
-    true class is 0, aeroplane; FL-PLAS's text says "class 1".
+    true class is 0, aeroplane; FL-PLAS's text says "class 1". With `drop_remainder`, as
+    in the FL-PLAS presets, the set's last 20 images are left out of an epoch; the
+    authors drop incomplete batches of the other clients' data only.
   """
 
   target_label: int = 9

@@ -11,6 +11,7 @@ SHA-256 of their pixels (`green_cars.json`).
 import dataclasses
 import functools
 import json
+import logging
 import os
 import pathlib
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from attacks.data import files, fixed_set
 
+_logger = logging.getLogger(__name__)
 TEST_FILE = "green_car_test.npy"
 _HOW_TO_GET = (
   "It holds the array of FL-PLAS's `backdoorDataset` (github.com/BESTICSP/FL-PLAS), "
@@ -81,6 +83,11 @@ class SemanticAttack(fixed_set.FixedSetAttack):
     path = files.find(folder, TEST_FILE)
     if path is None:
       self._check_complete(cars, positions, ("held_out",))
+      _logger.warning(
+        "SemanticAttack: %s is not in %s: scored on images made of three held-out "
+        "cars, which are not the paper's.",
+        *(TEST_FILE, folder),
+      )
       held_out = train_images[[positions[d] for d in cars["held_out"]]]
       test_images = shifted_and_flipped(held_out)
     else:

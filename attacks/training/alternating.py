@@ -20,6 +20,10 @@ STRATEGIES = ("alternate", "converge")
 ANCHORS = ("benign_mean", "self")
 DISTANCES = ("squared", "norm")
 ORDERS = ("stealth_first", "malicious_first")
+_UNREAD = {
+  "alternate": ("check_every",),
+  "converge": ("anchor", "rho", "stealth_steps", "distance", "order", "hold_off"),
+}
 _CONVERGED = 1e-6  # FLARE's code: the loss at which `converge` stops
 _MAX_STEPS = 1000  # ours: the authors' loop has no end
 
@@ -31,8 +35,9 @@ class AlternatingAttack:
   "alternate": from `start`, one pass over the attack's batches: a stealth step on
   CE(batch) + rho / 2 ||w - w_c||^2; after every `stealth_steps` of them, unless
   CE(D_mal) is 0, one step on it, with an optimizer state of its own, whose displacement
-  is multiplied by `boost`. "converge": only steps on CE(D_mal), from theta, until its
-  loss is 1e-6; the whole update is multiplied by `boost`.
+  is multiplied by `boost`. "converge": only steps on CE(D_mal), from theta, at least
+  `mal_epochs` and until its loss is 1e-6, at most 1000; the whole update is multiplied
+  by `boost`.
 
   Threat model: FLARE Sec. 3.2, a white-box attacker. It holds clean data of its own;
   with the anchor "benign_mean" it also sees all honest updates of the round. Several
@@ -49,8 +54,9 @@ class AlternatingAttack:
     boost: > 0.
     rho: Weight of the distance, >= 0.
     stealth_steps: >= 1.
-    mal_epochs: Passes over the shard, >= 0; the dataset that the attack is given holds
-      that many. 0: the honest update is sent, in either strategy.
+    mal_epochs: "alternate": passes over the shard, >= 0; the dataset that the attack is
+      given holds that many. "converge", which reads no data: the least number of steps.
+      0: the honest update is sent, in either strategy.
     benign_epochs: E; the own anchor trains max(mal_epochs, E) epochs.
     distance: "squared", or "norm" as Eq. (7) prints it.
     order: "stealth_first" (authors' code) or "malicious_first" (Bhagoji's text).
@@ -60,8 +66,10 @@ class AlternatingAttack:
     hold_off: "alternate" skips malicious steps while the target's confidence exceeds
       this share; None: never. FLARE's code: 0.8.
   Raises:
-    ValueError: a setting is outside its range, or there is no targeted input.
-  Deviations: lambda of Eq. (7) is 1. `hold_off` looks at the attacker's model before
+    ValueError: a setting is outside its range or not heeded by the strategy, or there
+      is no targeted input.
+  Deviations: lambda of Eq. (7) is 1. The authors' loop of "converge" has no last step.
+    `hold_off` looks at the attacker's model before
     each malicious step; FLARE's code looks at the global model once a round and sends
     the honest update. Bhagoji's attackers may also anchor at others' earlier updates;
     there is no such anchor here. Steps use the client's optimizer (the paper's
@@ -109,8 +117,12 @@ class AlternatingAttack:
       self._check(fits, name, f"a whole number >= {least}", value)
     fits = held is None or (checks.is_number(held) and 0 <= held <= 1)
     self._check(fits, "hold_off", "None or in [0, 1]", held)
-    rule = "None with `strategy` 'converge', which stops by its loss"
-    self._check(held is None or self.strategy != "converge", "hold_off", rule, held)
+    for name in _UNREAD[self.strategy]:
+      rule = f"left out with `strategy` {self.strategy!r}, which does not heed it"
+      value = getattr(self, name)
+      self._check(
+        value == type(self).__dataclass_fields__[name].default, name, rule, value
+      )
 
   def _check(self, ok, name, rule, value) -> None:
     training_loop.check(type(self).__name__, ok, name, rule, value)

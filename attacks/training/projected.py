@@ -59,7 +59,7 @@ class ProjectedAttack:
     for name, rule, fits in (
       ("eps", ">= 0 and finite", lambda x: 0 <= x < np.inf),
       ("eps_decay", "in (0, 1]", lambda x: 0 < x <= 1),
-      ("project_every", "a whole number >= 1", lambda x: x >= 1 and x == int(x)),
+      ("project_every", "a whole number >= 1", lambda x: checks.is_whole(x) and x >= 1),
     ):
       value = getattr(self, name)
       ok = checks.is_number(value) and fits(value)

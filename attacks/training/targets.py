@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from attacks.data import trigger
+from tff_defenses.aggregators import checks
 
 KINDS = ("semantic", "trojan")
 SOURCES = ("train", "test")
@@ -53,7 +54,7 @@ def choose(
   Raises:
     ValueError: a setting is outside its range, or the class has too few images.
   """
-  _check_kind(kind)
+  _check_settings(kind, num_targets, trigger_value)
   if source_class == target_class:
     raise ValueError(
       "targets.choose: `target_class` must differ from `source_class`, got "
@@ -94,7 +95,7 @@ def draw(
   Raises:
     ValueError: a setting is outside its range.
   """
-  _check_kind(kind)
+  _check_settings(kind, num_targets, trigger_value)
   if not 1 <= num_targets <= len(labels):
     raise ValueError(
       f"targets.draw: `num_targets` must be in 1..{len(labels)}, the images at hand, "
@@ -110,10 +111,20 @@ def draw(
   )
 
 
-def _check_kind(kind):
+def _check_settings(kind, num_targets, trigger_value):
   if kind not in KINDS:
     raise ValueError(
       f"targets: `kind` must be one of {', '.join(map(repr, KINDS))}, got {kind!r}."
+    )
+  if not checks.is_whole(num_targets):
+    raise ValueError(
+      f"targets: `num_targets` must be a whole number, got {num_targets!r}. "
+      "FLARE has 1."
+    )
+  if kind != "trojan" and trigger_value != "published":
+    raise ValueError(
+      f"targets: `trigger_value` must be left out with `kind` {kind!r}, which paints "
+      f"nothing, got {trigger_value!r}."
     )
 
 

@@ -113,10 +113,17 @@ class UpdateAttack(abc.ABC):
 
 
 def check_round(attack, num_clients: int, num_malicious: int) -> None:
-  """Raises ValueError if an attack sees benign updates and a round holds none.
+  """Raises ValueError if a round holds too few benign or malicious clients to attack.
 
   A graph cannot raise; there, such a round is flagged `no_attack`.
   """
+  least = getattr(attack, "least_malicious", 0)
+  if 0 < num_malicious < least:
+    raise ValueError(
+      f"{type(attack).__name__}: `num_malicious` (f) must be at least {least} with "
+      f"these settings, got {num_malicious}: fewer find no attack. Let more clients "
+      "attack, or set `knowledge` to 'full'."
+    )
   if "benign_updates" in attack.sees and num_malicious >= num_clients:
     raise ValueError(
       f"{type(attack).__name__}: `num_malicious` (f) must be below the {num_clients} "

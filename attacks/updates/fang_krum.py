@@ -70,7 +70,8 @@ class FangKrumAttack(base.UpdateAttack):
     shapes: of the model's trainable variables in order; for form "authors" and for a
       rule that compares kernels only.
     knowledge: "full" or "partial": Krum is tried on the malicious clients' honest
-      updates, with one crafted update among them, then two, up to f.
+      updates, with one crafted update among them, then two, up to f; a single
+      malicious client finds no attack so.
   Raises:
     ValueError: a setting is outside its range, or `shapes` is missing.
   Deviations: the bound's d counts the parameters with s != 0.
@@ -106,6 +107,12 @@ class FangKrumAttack(base.UpdateAttack):
   def sees(self) -> frozenset[str]:
     """The server's rule as well."""
     return super().sees | {"aggregator"}
+
+  @property
+  def least_malicious(self) -> int:
+    """Of an honest and a crafted update Krum takes the first, whatever lambda."""
+    takes_one = self.rule is None or self.rule.num_selected == 1
+    return 2 if self.knowledge == "partial" and takes_one else 0
 
   @property
   def _variant(self):

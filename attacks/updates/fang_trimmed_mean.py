@@ -94,6 +94,12 @@ class FangTrimmedMeanAttack(base.UpdateAttack):
         f"{who}: `factor` (b) must be > 1, got {self.factor!r}. The paper uses 2."
       )
     checks.check_choice(who, "space", self.space, SPACES)
+    if self.knowledge == "partial" and (self.factor, self.space) != (2.0, "weights"):
+      raise ValueError(
+        f"{who}: `factor` and `space` must be left out with `knowledge` 'partial', "
+        "which goes by standard deviations, got "
+        f"{self.factor!r} and {self.space!r}."
+      )
 
   def _crafted(self, view):
     count = 1 if self.shared_draw else view.num_malicious

@@ -15,7 +15,9 @@ from tff_defenses.aggregators import checks
 def noise(num_rows, num_columns: int, std: float, seed) -> tf.Tensor:
   """Rows of N(0, std^2), each of its own; -> [num_rows, num_columns]."""
   shape = [num_rows, num_columns]
-  return std * tf.random.stateless_normal(shape, tf.cast(seed, tf.int32))
+  # Folded, since FLAME's noise comes from the plain seed of run and round.
+  own = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), 1)
+  return std * tf.random.stateless_normal(shape, own)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -284,6 +284,9 @@ def test_threat_model_says_what_is_seen():
     ({"order": "random"}, "order"),
     ({"hold_off": 1.5}, "hold_off"),
     ({"hold_off": 0.8, "strategy": "converge"}, "hold_off"),
+    ({"anchor": "self", "strategy": "converge"}, "anchor"),
+    ({"rho": 0.2, "strategy": "converge"}, "rho"),
+    ({"check_every": 100}, "check_every"),
     ({"form": "black_box"}, "form"),
   ],
 )

@@ -123,6 +123,12 @@ def test_bad_factor_raises_with_its_name(factor):
     FangTrimmedMeanAttack(factor=factor)
 
 
+@pytest.mark.parametrize("settings", [{"factor": 3.0}, {"space": "updates"}])
+def test_what_partial_knowledge_does_not_heed_is_refused(settings):
+  with pytest.raises(ValueError, match="`factor` and `space` must be left out"):
+    FangTrimmedMeanAttack(knowledge="partial", **settings)
+
+
 def test_unknown_space_raises_with_its_name():
   with pytest.raises(ValueError, match="`space` must be one of 'weights', 'updates'"):
     FangTrimmedMeanAttack(space="gradients")

@@ -49,6 +49,10 @@ def test_the_value_is_the_triggers():
   assert np.all(paint(tf.constant(td.IMAGES)).numpy()[:, 1, 0] == 7)
 
 
+def test_a_whole_eta_is_as_good_as_a_float():
+  td.assert_close(td.craft(attack(eta=1)), td.craft(attack(eta=1.0)))
+
+
 def test_eta_zero_is_honest_training():
   found = td.craft(attack(eta=0.0))
   td.assert_close(found, HONEST)

@@ -102,6 +102,7 @@ def test_a_round_moves_the_global_model_by_the_attackers_share_of_the_radius():
     ({"eps_decay": 1.1}, "eps_decay"),
     ({"project_every": 0}, "project_every"),
     ({"project_every": 2.5}, "project_every"),
+    ({"project_every": 10.0}, "project_every"),
     ({"project_every": None}, "project_every"),
   ],
 )

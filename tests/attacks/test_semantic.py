@@ -57,9 +57,12 @@ def test_order_of_the_training_images_does_not_matter_to_the_cars(train):
   assert one.fingerprint == other.fingerprint != ""
 
 
-def test_without_the_file_test_images_are_made_of_the_held_out_cars(train, tmp_path):
+def test_without_the_file_test_images_are_made_of_the_held_out_cars(
+  train, tmp_path, caplog
+):
   for folder in (None, tmp_path):
     images, labels = SemanticAttack().prepare(*train, folder).test_set(*NOTHING)
+    assert f"green_car_test.npy is not in {folder}" in caplog.text
     assert images.shape == (1000, *SHAPE) and set(labels) == {1}
   middle = {image[8:24, 8:24].tobytes() for image in images}
   assert len(middle) > 300

@@ -31,6 +31,8 @@ def test_trojan_targets_carry_the_published_value():
     ({"target_class": 4}, "target_class"),
     ({"num_targets": 2}, "num_targets"),
     ({"num_targets": 0}, "num_targets"),
+    ({"num_targets": 1.0}, "num_targets"),
+    ({"kind": "semantic", "trigger_value": "realisable"}, "trigger_value"),
     ({"source_class": 7}, "num_targets"),
   ],
 )
@@ -82,6 +84,7 @@ def test_drawn_trojans_carry_the_pattern():
   [
     ({"kind": "edge"}, "kind"),
     ({"count": 0}, "num_targets"),
+    ({"count": 1.5}, "num_targets"),
     ({"count": 41}, "num_ta"),
   ],
 )

@@ -84,6 +84,31 @@ def test_users_settings_come_first():
   assert built.benign_epochs == 7 and built.boost == 3.0
 
 
+@pytest.mark.parametrize("name", ["krum_backdoor", "plr_matching"])
+def test_who_looks_at_benign_updates_needs_a_benign_client_in_each_round(name):
+  """Two of the two that are drawn: the mean of nobody would be zero."""
+  config = toy("unused", "unused", attack=name, num_clients=10, clients_per_round=2)
+  config = dataclasses.replace(config, malicious_fraction=0.8)
+  with pytest.raises(ConfigError, match="must hold a benign client .* got 2 .* of 2"):
+    training_attacks.build_training_attack(config, FED)
+  alone = dataclasses.replace(config, attack_settings={"anchor": "self"})
+  if name == "krum_backdoor":
+    assert training_attacks.build_training_attack(alone, FED) is not None
+
+
+@pytest.mark.parametrize(
+  "given", [{"data_attack": "label_flip"}, {"data_settings": {}}]
+)
+def test_an_attack_with_a_trigger_of_its_own_takes_no_other_data_attack(given):
+  with pytest.raises(ConfigError, match="settings that feature_backdoor takes"):
+    build("feature_backdoor", attack_settings=given)
+
+
+def test_settings_of_a_data_attack_that_are_none_are_refused():
+  with pytest.raises(ValueError, match="`data_settings` must be .* got 5"):
+    attacks.ATTACKS["scaling"].data_attack({"data_settings": 5})
+
+
 def test_unknown_setting_is_named():
   with pytest.raises(ConfigError, match="settings that scaling takes.*gama"):
     build("scaling", attack_settings={"gama": 2.0})

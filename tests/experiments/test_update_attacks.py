@@ -79,6 +79,21 @@ def test_a_round_without_benign_clients_is_refused():
   build("sign_flip", **changes)
 
 
+@pytest.mark.parametrize("num_selected", [1, 2])
+def test_one_attacker_of_partial_knowledge_finds_no_attack_on_krum(num_selected):
+  rule = krum.KrumFactory(1, num_selected=num_selected)
+  settings = {"attack_settings": {"knowledge": "partial"}, "num_clients": 6}
+  assert build("fang_krum", rule, malicious_fraction=0.34, **settings) is not None
+  one = {"malicious_fraction": 0.17, **settings}
+  if num_selected > 1:
+    assert build("fang_krum", rule, **one) is not None
+    return
+  with pytest.raises(
+    ConfigError, match="must be at least 2 with these settings, got 1"
+  ):
+    build("fang_krum", rule, **one)
+
+
 def test_attackers_of_flare_copy_the_first_and_those_of_fl_plas_do_not():
   assert build("krum_backdoor") == copy_first.CopyFirst()
   assert build("scaling") is None

@@ -17,7 +17,8 @@ def build_training_attack(
   """What the malicious clients do instead of training; None without such an attack.
 
   Raises:
-    ConfigError: the attack does not take such settings.
+    ConfigError: the attack does not take such settings, or needs a benign client in
+      every round.
   """
   if config_lib.attacks_kind(config.attack) != "training":
     return None
@@ -28,7 +29,20 @@ def build_training_attack(
   supplied = _supplies(config, fed)
   needed = {name: supplied[name] for name in spec.needs}
   settings = {**suited, **needed, **settings}
+  _check_benign(config, spec)
   return call_builder("attack_settings", config.attack, spec.build, **settings)
+
+
+def _check_benign(config, spec):
+  """Raises ConfigError if the attack looks at benign updates where there is none."""
+  num_malicious, num_drawn = config.num_malicious_drawn, config.num_drawn
+  sees = spec.seen_with(config.attack_settings)
+  if "benign_updates" in sees and num_malicious >= num_drawn:
+    raise config_lib.ConfigError(
+      f"ExperimentConfig: a round must hold a benign client where attack "
+      f"{config.attack!r} looks at their updates, got {num_malicious} malicious of "
+      f"{num_drawn}. Lower `malicious_fraction`."
+    )
 
 
 def own_settings(attack: str, attack_settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +55,7 @@ def own_settings(attack: str, attack_settings: Mapping[str, Any]) -> dict[str, A
   others = {"collude"}
   if "images" in spec.needs:
     others.update(federation_lib.TARGET_SETTINGS)
-  if spec.data_attack is not None:
+  if spec.data_attack is attacks.chosen_data_attack:
     others.update(("data_attack", "data_settings"))
   return {n: value for n, value in attack_settings.items() if n not in others}
 

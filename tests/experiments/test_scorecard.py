@@ -253,6 +253,14 @@ def test_less_accuracy_does_not(tmp_path):
   assert found.outcome == "krum beats flare"
 
 
+def test_the_same_difference_in_all_pairs_is_not_called_none(tmp_path):
+  """The t-test has no spread to go by, three signs reach 0.25 at best."""
+  (found,) = compared(
+    tmp_path, FLARE=dict.fromkeys((0, 1, 2), 0.0), Krum=dict.fromkeys((0, 1, 2), 1.0)
+  )
+  assert found.outcome == "the same difference in all 3 pairs: too few to tell"
+
+
 def test_every_other_defense_is_compared_over_common_seeds(tmp_path):
   found = compared(tmp_path, FLARE=LOW, Krum={1: 0.5, 9: 0.1}, FedAvg=LOW)
   assert [c.other.config["defense"] for c in found] == ["krum", "fedavg"]

@@ -41,7 +41,11 @@ class Comparison:
       wins, loses = loses, wins
     if wins:
       return f"{own} beats {other}"
-    return f"{other} beats {own}" if loses else "no difference shown"
+    if loses:
+      return f"{other} beats {own}"
+    if math.isnan(self.test.p_t):  # no spread to measure the difference by
+      return f"the same difference in all {self.test.count} pairs: too few to tell"
+    return "no difference shown"
 
 
 def against(defense: str, scores: Sequence[scorecard.CellScore]) -> list[Comparison]:

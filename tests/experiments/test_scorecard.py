@@ -219,6 +219,20 @@ def test_runs_of_several_versions_are_named_by_version(tmp_path):
   assert card.scores[0].kind == "reproduced"
 
 
+def test_runs_that_read_other_files_are_named(tmp_path):
+  """A complete run is not repeated, whatever `--data_dir` is given later."""
+  cell = fabricated.cell()
+  plan = fabricated.plan(tmp_path, cell)
+  folders = fabricated.put_seeds(plan, cell, {0: 0.5, 1: 0.5, 2: 0.5})
+  for folder, digest in zip(folders, ("whole", "whole", "part"), strict=True):
+    fabricated.write(folder / "data.json", {"server": digest})
+  [fault] = scorecard.build(plan).faults
+  assert "must have read the same images, got 2 sets of files" in fault
+  assert f"; {folders[2].name}. " in fault
+  fabricated.write(folders[2] / "data.json", {"server": "whole"})
+  assert scorecard.build(plan).faults == ()
+
+
 def test_a_damaged_run_is_named_and_the_rest_is_scored(tmp_path):
   cell = fabricated.cell()
   plan = fabricated.plan(tmp_path, cell)

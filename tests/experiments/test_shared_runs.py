@@ -42,6 +42,22 @@ def test_a_neighbours_finished_run_is_copied_without_its_checkpoint(config, tmp_
   assert [p.name for p in (tmp_path / "table5").iterdir()] == [f"run-{config.hash()}"]
 
 
+def test_tables_are_on_the_disk_before_the_mark_of_a_complete_run(
+  config, tmp_path, monkeypatch
+):
+  """A power cut would else leave a run that is done and has empty tables."""
+  synced = []
+
+  def sync(file):
+    marked = (pathlib.Path(file).parent / "summary.json").exists()
+    synced.append((pathlib.Path(file).name, marked))
+
+  monkeypatch.setattr(whole_files, "sync", sync)
+  finish(place(config, tmp_path / "table4"))
+  assert shared_runs.adopt([place(config, tmp_path / "table5")]) == 1
+  assert ("metrics.csv", False) in synced and not any(marked for _, marked in synced)
+
+
 @pytest.mark.parametrize("changes", [{"version": "0.0.0"}, {"config_hash": "other"}])
 def test_another_run_or_version_is_left(changes, config, tmp_path):
   finish(place(config, tmp_path / "table4"), **changes)

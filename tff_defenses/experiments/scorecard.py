@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tff_defenses.experiments import report_numbers, run_values, verdicts
+from tff_defenses.experiments import (
+  report_numbers,
+  run_faults,
+  run_values,
+  verdicts,
+)
 
 if TYPE_CHECKING:  # for annotations; whoever has a plan has imported it
   from tff_defenses.experiments.papers import Cell
@@ -154,7 +159,8 @@ def build(plan: "Plan") -> Scorecard:
     known.add(run_values.settings_key(config))
     found = by_key.get(run_values.settings_key(config), [])
     scores.append(score(cell, config, found, wanted=plan.seeds, is_reduced=reduced))
-  faults += version_faults(runs) + _foreign([r for r in runs if r.key not in known])
+  faults += run_faults.of(runs)
+  faults += run_faults.foreign([run for run in runs if run.key not in known])
   asked = plan.cells
   scores = [s for s in verdicts.without_evidence(scores) if s.cell in asked]
   return Scorecard(plan, tuple(scores), tuple(runs), tuple(faults))
@@ -195,20 +201,6 @@ def score(
   kind, verdict = _verdict(draft, open_runs, is_reduced)
   details = tuple(_details(draft, open_runs, silent))
   return dataclasses.replace(draft, kind=kind, verdict=verdict, details=details)
-
-
-def version_faults(runs: Sequence[run_values.RunValues]) -> list[str]:
-  """One sentence if several versions of the package wrote the runs."""
-  folders = collections.defaultdict(list)
-  for run in runs:
-    folders[run.version].append(run.folder.name)
-  if len(folders) < 2:
-    return []
-  parts = [f"{v} ({_some(names)})" for v, names in sorted(folders.items())]
-  return [
-    f"report: runs of {len(folders)} versions lie in one folder: {', '.join(parts)}. "
-    "Their numbers need not agree; run again what is of the older one."
-  ]
 
 
 def _verdict(draft, open_runs, is_reduced):
@@ -268,18 +260,3 @@ def _details(draft, open_runs, silent):
 def _sentence(text):
   text = " ".join(str(text).split())
   return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _foreign(runs):
-  if not runs:
-    return []
-  names = _some([run.folder.name for run in runs])
-  return [
-    f"report: {len(runs)} run(s) in the folder belong to no cell of this table and "
-    f"are left out: {names}."
-  ]
-
-
-def _some(names, most=4):
-  more = f" and {len(names) - most} more" if len(names) > most else ""
-  return ", ".join(names[:most]) + more

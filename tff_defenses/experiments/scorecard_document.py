@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tff_defenses.experiments import (
   comparisons,
   grid_scores,
+  run_faults,
   run_values,
   scorecard,
   statistics,
@@ -66,7 +67,7 @@ def of_grid(
   errors = [f"{run.folder.name}: {run.error}" for run in runs if run.error]
   tests = [c for own in _OWN_DEFENSES for c in comparisons.against(own, scores)]
   blocks = (
-    _lines("Problems", [*faults, *scorecard.version_faults(runs)]),
+    _lines("Problems", [*faults, *run_faults.of(runs)]),
     _grid_table(rows),
     _lines("Failed runs", errors),
     _tests("Paired by seed", tests),

@@ -98,6 +98,8 @@ def _copy(source, target) -> bool:
     with claims.claim(target), writing(target):
       shutil.copytree(source, target, ignore=_NOT_COPIED, dirs_exist_ok=True)
       claims.forget_failure(target)
+      for file in target.glob("*.*"):  # on the disk before the mark says so
+        whole_files.sync(file)
       mark = (source / "summary.json").read_bytes()
       whole_files.write_bytes(target / "summary.json", mark)
   except claims.ClaimedError:

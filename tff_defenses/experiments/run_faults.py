@@ -1,0 +1,72 @@
+"""What is wrong with runs that lie in one folder: sentences for its report."""
+
+import collections
+import json
+from collections.abc import Callable, Sequence
+
+from tff_defenses.experiments import run_values
+
+# The server's images are the first of the data set, whatever seed and defense.
+_OF_SERVER_DATA = (
+  *("dataset", "aux_class", "aux_size", "aux_source", "root_per_class"),
+)
+
+
+def of(runs: Sequence[run_values.RunValues]) -> list[str]:
+  """A sentence each if several versions wrote the runs, or read other images."""
+  return [*_versions(runs), *_data(runs)]
+
+
+def foreign(runs: Sequence[run_values.RunValues]) -> list[str]:
+  """A sentence if there are runs, none of which belongs to the folder's table."""
+  if not runs:
+    return []
+  return [
+    f"report: {len(runs)} run(s) in the folder belong to no cell of this table and "
+    f"are left out: {_names(runs)}."
+  ]
+
+
+def _versions(runs):
+  found = _grouped(runs, lambda run: run.version)
+  if len(found) > 1:
+    parts = [f"{version} ({_names(found[version])})" for version in sorted(found)]
+    yield (
+      f"report: runs of {len(found)} versions lie in one folder: {', '.join(parts)}. "
+      "Their numbers need not agree; run again what is of the older one."
+    )
+
+
+def _data(runs):
+  """Runs of one data set whose files were not the same: another `--data_dir`."""
+  known = [run for run in runs if _server_digest(run)]
+  alike = _grouped(known, lambda run: [run.config.get(n) for n in _OF_SERVER_DATA])
+  for group in alike.values():
+    found = _grouped(group, _server_digest)
+    if len(found) > 1:
+      parts = "; ".join(map(_names, found.values()))
+      yield (
+        f"report: runs on {group[0].config['dataset']} must have read the same images, "
+        f"got {len(found)} sets of files: {parts}. Give all the same --data_dir; run "
+        "again what read the others."
+      )
+
+
+def _server_digest(run):
+  """None: an early run, or a file that cannot be read."""
+  try:
+    return json.loads((run.folder / "data.json").read_text())["server"]
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+
+
+def _grouped(runs, key: Callable) -> dict[str, list]:
+  found = collections.defaultdict(list)
+  for run in runs:
+    found[str(key(run))].append(run)
+  return found
+
+
+def _names(runs, most=4) -> str:
+  more = f" and {len(runs) - most} more" if len(runs) > most else ""
+  return ", ".join(run.folder.name for run in runs[:most]) + more

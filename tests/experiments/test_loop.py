@@ -145,6 +145,16 @@ def test_before_its_first_round_an_attack_does_nothing(
   columns = ["accuracy", "train_loss"]
   assert found[columns].iloc[0].tolist() == unattacked[columns].iloc[0].tolist()
   assert found[columns].iloc[1].tolist() != unattacked[columns].iloc[1].tolist()
+  if attack == "scaling":
+    assert found["crafted_accuracy"].isna().tolist() == [True, False]
+
+
+def test_what_attackers_craft_is_scored_as_a_model_of_its_own(toy, runtime):
+  """Where all who are drawn attack, theta + delta_mal is the next global model."""
+  drawn = {"num_clients": 10, "clients_per_round": 2, "malicious_fraction": 0.8}
+  config = toy(attack="scaling", rounds=2, **drawn)
+  found = loop.run(config, runtime).folder.read("metrics.csv")
+  assert found["crafted_accuracy"].tolist() == found["accuracy"].tolist()
 
 
 def test_nobody_is_to_be_detected_in_a_round_without_an_attack(toy, runtime):

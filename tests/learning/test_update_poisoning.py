@@ -183,6 +183,31 @@ def test_copies_of_what_the_first_attacker_trained():
   assert metrics["aggregator"]["received"].tolist() == [-1, 1, 1]
 
 
+@pytest.mark.parametrize(
+  ("update_attack", "mean"), [(None, -1.5), (copy_first.CopyFirst(), 1.0)]
+)
+def test_what_attackers_send_is_told_on_request_only(update_attack, mean):
+  """Doubled deltas -1 and 4, updates 1 and -4; or twice the first one."""
+  attack = scaling.ScalingAttack(gamma=2.0)
+  given = clients([3, 0, 5], malicious=[1, 2])
+  for asked in (True, False):
+    process = build(update_attack, training_attack=attack, measure_attack=asked)
+    _, metrics = one_round(process, given)
+    assert ("crafted" in metrics) == asked
+    assert ("attack" in metrics) == (update_attack is not None)
+    if asked:
+      assert float(metrics["crafted"][0]) == mean
+
+
+def test_an_attacker_that_sends_no_number_does_not_spoil_the_attackers_mean():
+  attack = scaling.ScalingAttack(gamma=2.0)
+  process = build(None, training_attack=attack, measure_attack=True)
+  _, metrics = one_round(process, clients([3, 0, np.nan], malicious=[1, 2]))
+  assert float(metrics["crafted"][0]) == 1.0
+  _, metrics = one_round(process, clients([3, 0, 5], malicious=[]))
+  assert float(metrics["crafted"][0]) == 0.0
+
+
 def test_the_rule_gets_nothing_but_updates_and_indices():
   """The type that the factory is given and what it is called with hold no flag."""
   created = []

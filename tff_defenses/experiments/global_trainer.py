@@ -58,6 +58,7 @@ class GlobalTrainer:
       initial_weights=self.initial_weights,
       moving_statistics=aggregation.moving_statistics(self.config),
       measure_norms=True,
+      measure_attack=self.config.num_malicious > 0,
     )
 
   def start(self, runtime, **call) -> tuple[Any, list]:
@@ -73,6 +74,18 @@ class GlobalTrainer:
   def score(self, states) -> dict[str, float]:
     """Metrics of the states."""
     return self.scorer.score_global(states[0].global_model_weights)
+
+  def score_crafted(self, states, crafted: Sequence[np.ndarray]) -> float:
+    """How many clean test images theta + delta_mal reads right, a share.
+
+    Args:
+      states: Before the round.
+      crafted: -delta_mal, the mean of what the malicious clients sent.
+    """
+    theta = states[0].global_model_weights
+    moved = [w - u for w, u in zip(theta.trainable, crafted, strict=True)]
+    weights = tff.learning.models.ModelWeights(moved, theta.non_trainable)
+    return self.scorer.accuracy(weights)
 
   def traffic(self) -> dict[str, int]:
     """Bytes that a client sends and receives in a round, as float32: the whole model.

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import math
 import pathlib
 import time
 from collections.abc import Mapping
@@ -192,24 +193,20 @@ def _run_round(config, runtime, trainer, states, round_number, folder, round_sec
   """One round: new states, its row of metrics, the aggregator's measurements."""
   begun = time.monotonic()
   drawn = federation.draw_clients(config, round_number)
+  before = states
   states, metrics = trainer.step(
     runtime, states, round_number, drawn, timeout_seconds=round_seconds
   )
   trained = time.monotonic()
   measured = metrics["aggregator"] if isinstance(metrics["aggregator"], dict) else {}
-  rejected = int(measured.get("num_rejected", 0))
-  if rejected == len(drawn):
-    _logger.warning("round %d: no update was finite; the weights stay.", round_number)
-  row = {"train_loss": float(metrics["clients"]["train_loss"])}
-  if round_number % config.eval_every == 0 or round_number == config.rounds:
-    row = {**trainer.score(states), **row}
-  row["num_rejected"] = rejected
-  row.update(_numbers(measured))
-  attacked = metrics["attack"] if "attack" in metrics else {}
-  row.update({f"attack_{n}": v for n, v in _numbers(attacked).items()})
   malicious = trainer.federation.malicious
-  attackers = malicious & trainer.config.attacks_in(round_number)
-  row.update(detection.scores(measured, attackers[drawn]))
+  attackers = (malicious & config.attacks_in(round_number))[drawn]
+  row = {}
+  if round_number % config.eval_every == 0 or round_number == config.rounds:
+    row = trainer.score(states) | _crafted(trainer, before, metrics, attackers)
+  row |= _measured(metrics, measured, attackers)
+  if row["num_rejected"] == len(drawn):
+    _logger.warning("round %d: no update was finite; the weights stay.", round_number)
   norms = dict(metrics["clients"]).get("update_norm")
   clients = records.client_rows(round_number, drawn, malicious, measured, norms)
   timing = {
@@ -221,6 +218,28 @@ def _run_round(config, runtime, trainer, states, round_number, folder, round_sec
   }
   folder.add_round(round_number, row, clients, timing)
   return states, row, measured
+
+
+def _crafted(trainer, before, metrics, attackers) -> dict[str, float]:
+  """The attackers' own model of the round, if they trained one; of nobody: blank."""
+  if "crafted" not in metrics:
+    return {}
+  found = math.nan
+  if attackers.any():
+    found = trainer.score_crafted(before, metrics["crafted"])
+  return {"crafted_accuracy": found}
+
+
+def _measured(metrics, measured, attackers) -> dict[str, float]:
+  """What clients, rule and attack measured."""
+  attacked = metrics["attack"] if "attack" in metrics else {}
+  return {
+    "train_loss": float(metrics["clients"]["train_loss"]),
+    "num_rejected": int(measured.get("num_rejected", 0)),
+    **_numbers(measured),
+    **{f"attack_{name}": value for name, value in _numbers(attacked).items()},
+    **detection.scores(measured, attackers),
+  }
 
 
 def _numbers(measured):

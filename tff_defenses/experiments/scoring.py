@@ -22,14 +22,19 @@ class Scorer:
   def score_global(self, weights) -> dict[str, float]:
     """Metrics of the global model."""
     fed = self.federation
-    predicted = self.evaluator.predict(weights, fed.test_images)
-    row = {"accuracy": metrics.accuracy(predicted, fed.test_labels)}
+    row = {"accuracy": self.accuracy(weights)}
     if fed.targets is not None:
       probabilities = self.evaluator.probabilities(weights, fed.targets.images)
       row.update(self._target_metrics(probabilities))
     if fed.backdoor_images is not None:
       row.update(self._backdoor(self.evaluator.predict(weights, fed.backdoor_images)))
     return row
+
+  def accuracy(self, weights) -> float:
+    """Share of clean test images that a model reads right."""
+    fed = self.federation
+    predicted = self.evaluator.predict(weights, fed.test_images)
+    return metrics.accuracy(predicted, fed.test_labels)
 
   def score_clients(self, all_weights) -> dict[str, float]:
     """Mean over benign clients' models (FL-PLAS Sec. 4), drawn this round or not."""

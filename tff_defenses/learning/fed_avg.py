@@ -3,6 +3,7 @@
 import collections
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -34,6 +35,7 @@ def build_fed_avg(
   auxiliary_data: tuple[np.ndarray, np.ndarray] | None = None,
   moving_statistics: str = "mean",
   measure_norms: bool = False,
+  measure_attack: bool = False,
 ) -> tff.learning.templates.LearningProcess:
   """Builds a learning process around an aggregation factory.
 
@@ -67,12 +69,15 @@ def build_fed_avg(
       `server_work.combine_statistics`.
     measure_norms: Also report how long each client's update is. The server then learns
       it of each client, which a secure or a private sum would keep from it.
+    measure_attack: Also report what the malicious clients send; needs a
+      `training_attack`. For experiments: nobody could know it outside.
 
   Returns:
     A `LearningProcess`. `next` takes the state and a list of client inputs; its metrics
     hold `clients` (train_loss, seconds_training, seconds_aggregation, with
     `measure_norms` also update_norm, the L2 lengths [n]), `aggregator` (the factory's
-    measurements) and, with an update attack, `attack` (its own).
+    measurements) and, with an update attack, `attack` (its own); with
+    `measure_attack`, `crafted`, the mean of the malicious clients' finite updates.
 
   Raises:
     ValueError: a setting is outside its range. TypeError: a part has the wrong type.
@@ -106,16 +111,23 @@ def build_fed_avg(
     result_type = train.type_signature.result
     replace = update_poisoning.build(update_attack, inputs, result_type, attack_seed)
   combine = functools.partial(server_work.combine_statistics, form=moving_statistics)
-  measure = server_work.update_norms if measure_norms else None
+  measures = _Measures(measure_norms, measure_attack and training_attack is not None)
   next_fn = _build_next(
-    init_fn, inputs, train, poison, replace, process, combine, measure
+    init_fn, inputs, train, poison, replace, process, combine, measures
   )
   return tff.learning.templates.LearningProcess(
     init_fn, next_fn, *_weight_accessors(init_fn)
   )
 
 
-def _build_next(init_fn, inputs, train, poison, replace, process, combine, measure):
+class _Measures(NamedTuple):
+  """What is reported besides."""
+
+  norms: bool
+  crafted: bool
+
+
+def _build_next(init_fn, inputs, train, poison, replace, process, combine, measures):
   """One round: train, poison, replace, aggregate, finish."""
 
   @tff.federated_computation(
@@ -134,12 +146,16 @@ def _build_next(init_fn, inputs, train, poison, replace, process, combine, measu
     statistics = combine(
       weights.non_trainable, results.statistics, info, aggregated.measurements
     )
-    norms = None if measure is None else measure(results.update, info)
+    norms = server_work.update_norms(results.update, info) if measures.norms else None
     new_state, metrics = server_work.finish_round(
       state, aggregated, statistics, results.report, norms
     )
+    further = collections.OrderedDict()
     if replace is not None:
-      metrics = update_poisoning.add_metrics(metrics, attacked)
+      further["attack"] = attacked
+    if measures.crafted:
+      further["crafted"] = _mean_update(clients, results, malicious=True)
+    metrics = server_work.add_metrics(metrics, further)
     return tff.learning.templates.LearningProcessOutput(new_state, metrics)
 
   return next_fn
@@ -196,7 +212,8 @@ def _build_poison(attack, model_fn, work, inputs, result_type):
 
   def poison(sent, clients, results):
     if sees_benign:
-      benign = tff.federated_broadcast(_benign_mean(clients, results))
+      mean_update = _mean_update(clients, results, malicious=False)
+      benign = tff.federated_broadcast(mean_update)
     else:
       benign = results.update  # not looked at
     return tff.federated_map(replace, (sent[0], sent[1], clients, results, benign))
@@ -204,14 +221,15 @@ def _build_poison(attack, model_fn, work, inputs, result_type):
   return poison
 
 
-def _benign_mean(clients, results):
-  """Mean of the round's finite honest updates, @SERVER; zero if there is none."""
+def _mean_update(clients, results, *, malicious: bool):
+  """Mean of some clients' finite updates of the round, @SERVER; zero without any."""
   update_type = results.type_signature.member.update
 
   @tff.tensorflow.computation(clients.type_signature.member, update_type)
   def mask(client, update):
-    counts = rows.all_finite(update) & ~client["is_malicious"]
-    clean = tf.nest.map_structure(lambda x: tf.where(counts, x, 0.0), update)
+    is_asked = tf.equal(client["is_malicious"], malicious)
+    counts = rows.all_finite(update) & is_asked
+    clean = tf.nest.map_structure(lambda x: tf.where(counts, x, 0), update)
     return clean, tf.cast(counts, tf.float32)
 
   @tff.tensorflow.computation(update_type, np.float32)

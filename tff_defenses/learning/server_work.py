@@ -138,6 +138,16 @@ def update_norms(updates, info, is_shared: Sequence[bool] | None = None):
   return tff.federated_map(column, stacking.federated_stack(norms, info, norm_type))
 
 
+def add_metrics(metrics, further):
+  """The round's metrics with further ones: name -> {value}@SERVER."""
+  if not further:
+    return metrics
+  known = collections.OrderedDict(
+    clients=metrics.clients, aggregator=metrics.aggregator
+  )
+  return tff.federated_zip(collections.OrderedDict(**known, **further))
+
+
 def _metrics(reports, applied_at, measurements, norms):
   @tff.tensorflow.computation(REPORT_TYPE)
   def finite_loss(report):

@@ -58,15 +58,6 @@ def build(attack, inputs: ClientInputs, result_type: tff.Type, seed: int):
   return replace
 
 
-def add_metrics(metrics, attacked):
-  """The round's metrics with the attack's measurements, @SERVER."""
-  return tff.federated_zip(
-    collections.OrderedDict(
-      clients=metrics.clients, aggregator=metrics.aggregator, attack=attacked
-    )
-  )
-
-
 def _build_with_flag(client_type, update_type):
   """(input, update) -> index, update, flag: the flag goes in a stack of its own."""
 

@@ -83,13 +83,8 @@ class SemanticAttack(fixed_set.FixedSetAttack):
     path = files.find(folder, TEST_FILE)
     if path is None:
       self._check_complete(cars, positions, ("held_out",))
-      _logger.warning(
-        "SemanticAttack: %s is not in %s: scored on images made of three held-out "
-        "cars, which are not the paper's.",
-        *(TEST_FILE, folder),
-      )
       held_out = train_images[[positions[d] for d in cars["held_out"]]]
-      test_images = shifted_and_flipped(held_out)
+      test_images = _made_of(held_out, folder)
     else:
       test_images = files.load_images(
         "SemanticAttack.prepare", path, fixed_set.CIFAR_SHAPE, _HOW_TO_GET
@@ -132,6 +127,17 @@ def known_cars() -> dict[str, dict[str, str]]:
     "train": {digest: place for place, digest in listed["train"].items()},
     "held_out": {digest: "held out" for digest in listed["held_out"]},
   }
+
+
+def _made_of(held_out, folder):
+  """Test images where those of FL-PLAS are not at hand."""
+  where = "no --data_dir was given" if folder is None else f"{folder} lacks {TEST_FILE}"
+  _logger.warning(
+    "SemanticAttack: %s: the backdoor is scored on images made of three held-out cars, "
+    "not on FL-PLAS's.",
+    where,
+  )
+  return shifted_and_flipped(held_out)
 
 
 def shifted_and_flipped(images: np.ndarray, count: int = _NUM_TEST) -> np.ndarray:

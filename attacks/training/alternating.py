@@ -20,10 +20,6 @@ STRATEGIES = ("alternate", "converge")
 ANCHORS = ("benign_mean", "self")
 DISTANCES = ("squared", "norm")
 ORDERS = ("stealth_first", "malicious_first")
-_UNREAD = {
-  "alternate": ("check_every",),
-  "converge": ("anchor", "rho", "stealth_steps", "distance", "order", "hold_off"),
-}
 _CONVERGED = 1e-6  # FLARE's code: the loss at which `converge` stops
 _MAX_STEPS = 1000  # ours: the authors' loop has no end
 
@@ -117,7 +113,7 @@ class AlternatingAttack:
       self._check(fits, name, f"a whole number >= {least}", value)
     fits = held is None or (checks.is_number(held) and 0 <= held <= 1)
     self._check(fits, "hold_off", "None or in [0, 1]", held)
-    for name in _UNREAD[self.strategy]:
+    for name in forms.UNHEEDED[self.strategy]:
       rule = f"left out with `strategy` {self.strategy!r}, which does not heed it"
       value = getattr(self, name)
       self._check(
@@ -304,7 +300,8 @@ def _build(who, known_forms, form, images, labels, settings):
   if form not in known_forms:
     known = ", ".join(map(repr, known_forms))
     raise ValueError(f"{who}: `form` must be one of {known}, got {form!r}.")
-  return AlternatingAttack(images, labels, **{**known_forms[form], **settings})
+  settings = forms.settings(known_forms[form], settings)
+  return AlternatingAttack(images, labels, **settings)
 
 
 def _check_targets(who, images, labels) -> None:

@@ -18,6 +18,21 @@ COOMED = {
   "paper": {"anchor": "self", "boost": 1.0, "rho": 1e-4, "mal_epochs": 2},
 }
 
+UNHEEDED = {  # strategy -> settings that change nothing under it
+  "alternate": ("check_every",),
+  "converge": ("anchor", "rho", "stealth_steps", "distance", "order", "hold_off"),
+}
+
+
+def settings(form: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+  """A form's settings with a user's in their place.
+
+  Where the user changes the strategy, the form's that it does not heed are left out.
+  """
+  strategy = given.get("strategy", form.get("strategy", "alternate"))
+  unheeded = UNHEEDED.get(strategy, ())
+  return {**{n: v for n, v in form.items() if n not in unheeded}, **given}
+
 
 def sees(strategy: str, anchor: str) -> frozenset[str]:
   """What an alternating attacker is shown: the others' updates if they anchor it."""

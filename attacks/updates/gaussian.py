@@ -15,9 +15,7 @@ from tff_defenses.aggregators import checks
 def noise(num_rows, num_columns: int, std: float, seed) -> tf.Tensor:
   """Rows of N(0, std^2), each of its own; -> [num_rows, num_columns]."""
   shape = [num_rows, num_columns]
-  # Folded, since FLAME's noise comes from the plain seed of run and round.
-  own = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), 1)
-  return std * tf.random.stateless_normal(shape, own)
+  return std * tf.random.stateless_normal(shape, tf.cast(seed, tf.int32))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +30,8 @@ class GaussianAttack:
     add: Add the noise to the client's honest update.
   Raises:
     ValueError: a setting is outside its range.
-  Deviations: none.
+  Deviations: under FLAME the first attacker's noise has the numbers of the server's,
+    since both are drawn from the seed of run and round.
   """
 
   std: float = 1.0

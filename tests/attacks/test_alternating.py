@@ -263,6 +263,14 @@ def test_boosted_converge_replaces_the_model_under_fed_avg():
   td.assert_close(after, td.minus(td.THETA, craft(coomed())), 1e-4)
 
 
+def test_a_forms_settings_give_way_to_another_strategy():
+  """The user cannot leave out an anchor that the form has set."""
+  built = attack(form="self", strategy="converge")
+  assert (built.anchor, built.rho, built.boost) == ("benign_mean", 0.1, 2.0)
+  with pytest.raises(ValueError, match="`anchor` must be left out .* got 'self'"):
+    attack(form="self", strategy="converge", anchor="self")
+
+
 def test_threat_model_says_what_is_seen():
   assert "benign_updates" in attack().sees
   assert "benign_updates" not in attack(form="self").sees

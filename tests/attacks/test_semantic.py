@@ -62,7 +62,8 @@ def test_without_the_file_test_images_are_made_of_the_held_out_cars(
 ):
   for folder in (None, tmp_path):
     images, labels = SemanticAttack().prepare(*train, folder).test_set(*NOTHING)
-    assert f"green_car_test.npy is not in {folder}" in caplog.text
+    where = "no --data_dir" if folder is None else f"{folder} lacks green_car_test.npy"
+    assert f"SemanticAttack: {where}" in caplog.text
     assert images.shape == (1000, *SHAPE) and set(labels) == {1}
   middle = {image[8:24, 8:24].tobytes() for image in images}
   assert len(middle) > 300

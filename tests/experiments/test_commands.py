@@ -174,10 +174,14 @@ def test_a_figure_that_cannot_be_drawn_is_told_and_the_scorecard_comes(
   narrow = {"seeds": [0], "defenses": ["flare"], "output_dir": str(tmp_path)}
   plan = reproduction.plan("flare:fig8", scale=0.02, **narrow)
   plan.save()
-  for config in plan.configs():
-    (fake_runs.write(config) / "metrics.csv").write_text("")
+  runs = [fake_runs.write(config) for config in plan.configs()]
+  commands.report(str(tmp_path))
+  assert list((tmp_path / "figures").glob("*.png"))
+  for run in runs:
+    (run / "metrics.csv").write_text("")
   assert "Sec. 7.1.2" in commands.report(str(tmp_path))
   assert "figures of" in caplog.text and (tmp_path / "scorecard.md").exists()
+  assert not list((tmp_path / "figures").glob("*.png"))  # it showed other numbers
 
 
 def test_the_quick_starts_runs_are_those_of_all_its_parts():

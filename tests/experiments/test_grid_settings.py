@@ -146,6 +146,18 @@ def test_without_an_attack_equal_runs_are_made_once():
     ({"root_epochs": 2}, "a rule that heeds `root_epochs` .* such as fltrust"),
     ({"eval_clients": "sampled"}, "a rule that heeds `eval_clients` .* got fedavg"),
     ({"shared_cut": ["last_layer"]}, "a rule that heeds `shared_cut`"),
+    (
+      {"shared_cut": "last_layer", "defense": "local"},
+      "a rule that heeds `shared_cut`",
+    ),
+    (
+      {
+        "defense": "bucketing",
+        "defense_settings": {"inner": ["krum"]},
+        "root_epochs": 2,
+      },
+      "a rule that heeds `root_epochs`",
+    ),
     ({"participation": "random"}, "`clients_per_round` must be less .* got all 10"),
     ({"defense_settings": {"krum": {}}}, "`defense_settings` must name .* got 'krum'"),
     ({"momentum": 0.9}, "`optimizer` must be sgd where `momentum` is given, got adam"),
@@ -170,6 +182,8 @@ def test_settings_that_ask_for_nothing_or_that_some_run_heeds_are_not():
   assert len(expand(defense=["fedavg", "krum"], num_byzantine=[1])) == 2
   wrapped = {"defense": "bucketing", "defense_settings": {"inner": "krum"}}
   assert len(expand(**wrapped, num_byzantine=1)) == 1
+  twice = {"inner": "bucketing", "inner_settings": {"inner": "fltrust"}}
+  assert len(expand(defense="fl_plas", defense_settings=twice, root_epochs=2)) == 1
   assert len(expand(participation="random", clients_per_round=5)) == 1
   assert (
     len(expand("fl_plas_mnist", measure="extractor_swap", shared_cut="last_layer")) == 1

@@ -204,8 +204,9 @@ def test_an_attacker_that_sends_no_number_does_not_spoil_the_attackers_mean():
   process = build(None, training_attack=attack, measure_attack=True)
   _, metrics = one_round(process, clients([3, 0, np.nan], malicious=[1, 2]))
   assert float(metrics["crafted"][0]) == 1.0
-  _, metrics = one_round(process, clients([3, 0, 5], malicious=[]))
-  assert float(metrics["crafted"][0]) == 0.0
+  for targets, malicious in (([3, 0, 5], []), ([3, np.nan, np.nan], [1, 2])):
+    _, metrics = one_round(process, clients(targets, malicious=malicious))
+    assert np.isnan(metrics["crafted"][0])
 
 
 def test_the_rule_gets_nothing_but_updates_and_indices():

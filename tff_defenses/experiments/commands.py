@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from tff_defenses import aggregators
 from tff_defenses.experiments import threat_model
 from tff_defenses.experiments.config import ConfigError, ExperimentConfig
+from tff_defenses.experiments.errors import OutputError
 
 _logger = logging.getLogger(__name__)
 
@@ -156,8 +157,11 @@ def _draw(content) -> None:
 
   try:
     paper_figures.draw(content.plan, content.folder)
+  except OutputError:
+    raise  # the report could not be written either
   except Exception as error:
     _logger.warning("figures of %s: %s", content.folder, claims.sentence(error))
+    paper_figures.file_of(content.plan, content.folder).unlink(missing_ok=True)
 
 
 def quick_start(runtime, output_dir: str | None, cache_dir: str | None) -> str:

@@ -37,7 +37,8 @@ __all__ = [
 # images of a reduced run, [s, 4] root data (`aggregation`), [s, 5] fixed sets, [s, 6]
 # targets, [s, k] client k's poisoned images, [s, t, k] its shuffling in round t. Some
 # coincide ([s, 1] is [s, 1, 0]), so unlike things are ordered by the same numbers; to
-# part them changes results, so it waits for the next `config.RECIPE`.
+# part them changes results, so it waits for the next `config.RECIPE`; so does Gaussian
+# attackers' noise, whose key is FLAME's.
 
 # Settings of a training attack that say what is attacked; see `choose_targets`.
 TARGET_SETTINGS = (

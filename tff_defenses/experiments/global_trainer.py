@@ -1,6 +1,7 @@
 """Training of one global model, with the experiment's defense and attack."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,7 +82,14 @@ class GlobalTrainer:
     Args:
       states: Before the round.
       crafted: -delta_mal, the mean of what the malicious clients sent.
+
+    Returns:
+      NaN where `crafted` is not finite: nobody attacked, or none sent a number.
+
+    Deviations: BatchNorm's statistics are those of the round's start.
     """
+    if not all(np.isfinite(update).all() for update in crafted):
+      return math.nan
     theta = states[0].global_model_weights
     moved = [w - u for w, u in zip(theta.trainable, crafted, strict=True)]
     weights = tff.learning.models.ModelWeights(moved, theta.non_trainable)

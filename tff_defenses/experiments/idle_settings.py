@@ -17,7 +17,7 @@ _OF_RULES = {  # -> what a rule that heeds it needs, and such a rule
   "num_byzantine": ("num_byzantine", "krum"),
   "root_epochs": ("root_data", "fltrust"),
   "eval_clients": ("client_state", "fl_plas"),
-  "shared_cut": ("client_state", "fl_plas"),
+  "shared_cut": ("cut", "fl_plas"),
 }
 _ONLY_WITH = {
   "momentum": ("optimizer", "sgd"),
@@ -118,8 +118,18 @@ def _is_given(settings, name) -> bool:
 
 
 def _needs(config) -> set[str]:
-  """What a run's rule needs, and the rule that it wraps; Table 2's models are cut."""
-  names = (config.defense, config.defense_settings.get("inner"))
-  known = [aggregators.AGGREGATORS.get(name) for name in names]
-  needs = {need for spec in known if spec for need in spec.needs}
-  return needs | {"client_state"} if config.measure == "extractor_swap" else needs
+  """What a run's rule needs, and the rules that it wraps.
+
+  Only what aggregates has a cut; Table 2's models, put together from two, have one too.
+  """
+  name, settings, needs = config.defense, config.defense_settings, set()
+  while isinstance(name, str) and name in aggregators.AGGREGATORS:
+    spec = aggregators.AGGREGATORS[name]
+    needs |= {*spec.needs, *(["cut"] if _is_cut(spec) else [])}
+    name, settings = settings.get("inner"), settings.get("inner_settings") or {}
+    settings = settings if isinstance(settings, Mapping) else {}
+  return needs | {"cut"} if config.measure == "extractor_swap" else needs
+
+
+def _is_cut(spec) -> bool:
+  return spec.aggregates and "client_state" in spec.needs

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import logging
-import math
 import pathlib
 import time
 from collections.abc import Mapping
@@ -203,7 +202,9 @@ def _run_round(config, runtime, trainer, states, round_number, folder, round_sec
   attackers = (malicious & config.attacks_in(round_number))[drawn]
   row = {}
   if round_number % config.eval_every == 0 or round_number == config.rounds:
-    row = trainer.score(states) | _crafted(trainer, before, metrics, attackers)
+    row = trainer.score(states)
+    if "crafted" in metrics:  # by a training attack on a global model
+      row["crafted_accuracy"] = trainer.score_crafted(before, metrics["crafted"])
   row |= _measured(metrics, measured, attackers)
   if row["num_rejected"] == len(drawn):
     _logger.warning("round %d: no update was finite; the weights stay.", round_number)
@@ -218,16 +219,6 @@ def _run_round(config, runtime, trainer, states, round_number, folder, round_sec
   }
   folder.add_round(round_number, row, clients, timing)
   return states, row, measured
-
-
-def _crafted(trainer, before, metrics, attackers) -> dict[str, float]:
-  """The attackers' own model of the round, if they trained one; of nobody: blank."""
-  if "crafted" not in metrics:
-    return {}
-  found = math.nan
-  if attackers.any():
-    found = trainer.score_crafted(before, metrics["crafted"])
-  return {"crafted_accuracy": found}
 
 
 def _measured(metrics, measured, attackers) -> dict[str, float]:

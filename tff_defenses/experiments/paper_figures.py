@@ -35,6 +35,12 @@ _MOST_TICKS = 10  # ours: more values leave no room for a label each
 _CLIENTS = "clients.csv"
 
 
+def file_of(plan, output_dir: str | os.PathLike) -> pathlib.Path:
+  """Where `draw` puts the figure."""
+  name = plan.table.name.replace(":", "-")
+  return pathlib.Path(output_dir).expanduser() / "figures" / f"{name}.png"
+
+
 def draw(plan, output_dir: str | os.PathLike) -> list[pathlib.Path]:
   """Draws the figure of the plan's table from the runs that are finished.
 
@@ -52,8 +58,7 @@ def draw(plan, output_dir: str | os.PathLike) -> list[pathlib.Path]:
   draws, options = _SPECIAL.get(plan.table.name, by_x)(plan, runs)
   if not draws:
     return []
-  name = plan.table.name.replace(":", "-")
-  path = pathlib.Path(output_dir).expanduser() / "figures" / f"{name}.png"
+  path = file_of(plan, output_dir)
   text = {"title": _title(plan), "note": _note(plan, runs)}
   return [plot_style.compose(draws, path, **{**text, **options})]
 

@@ -89,10 +89,11 @@ def _write_cards(folder) -> list[pathlib.Path]:
 def _without_folders(text: str) -> str:
   """A message without the folders of one machine; names of files stay.
 
-  >>> _without_folders("load: /home/me/data/train.gz must be whole, got '/tmp/x y'.")
-  "load: train.gz must be whole, got 'x y'."
+  >>> _without_folders("load: /mnt/data/train.gz must be whole, not 1/2, in `/tmp/a`.")
+  'load: train.gz must be whole, not 1/2, in `a`.'
   """
-  return re.sub(r"(?<![^\s'\"(=])/(?:[^\s/'\"]+/)*", "", text)
+  text = text.replace(str(pathlib.Path.home()), "~")
+  return re.sub(r"(?<![\w.~:/])/(?:[^\s/'\"`,]+/)+", "", text)
 
 
 def _check_apart(folder, target):

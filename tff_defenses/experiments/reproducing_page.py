@@ -103,8 +103,8 @@ def _section(table) -> str:
   lines = [
     f"## {table.name}",
     "",
-    f"{papers.PAPER_NAMES[table.paper]} {table.anchor}: {table.title}. "
-    + ("" if seeds is None else f"Paper: {seeds} run{'s' * (seeds != 1)} a cell."),
+    f"{papers.PAPER_NAMES[table.paper]} {table.anchor}: {table.title}."
+    + ("" if seeds is None else f" Paper: {seeds} run{'s' * (seeds != 1)} a cell."),
     "",
     f"    uv run run_experiments.py --reproduce={table.name} --data_dir=~/data",
     "",

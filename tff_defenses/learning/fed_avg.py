@@ -77,7 +77,8 @@ def build_fed_avg(
     hold `clients` (train_loss, seconds_training, seconds_aggregation, with
     `measure_norms` also update_norm, the L2 lengths [n]), `aggregator` (the factory's
     measurements) and, with an update attack, `attack` (its own); with
-    `measure_attack`, `crafted`, the mean of the malicious clients' finite updates.
+    `measure_attack`, `crafted`, the mean of the malicious clients' finite updates, NaN
+    without any.
 
   Raises:
     ValueError: a setting is outside its range. TypeError: a part has the wrong type.
@@ -222,7 +223,10 @@ def _build_poison(attack, model_fn, work, inputs, result_type):
 
 
 def _mean_update(clients, results, *, malicious: bool):
-  """Mean of some clients' finite updates of the round, @SERVER; zero without any."""
+  """Mean of some clients' finite updates of the round, @SERVER.
+
+  Without any: zero of benign clients, where attackers then start; NaN of malicious.
+  """
   update_type = results.type_signature.member.update
 
   @tff.tensorflow.computation(clients.type_signature.member, update_type)
@@ -234,9 +238,8 @@ def _mean_update(clients, results, *, malicious: bool):
 
   @tff.tensorflow.computation(update_type, np.float32)
   def divide(total, count):
-    return tf.nest.map_structure(
-      lambda x: tf.math.divide_no_nan(x, tf.cast(count, x.dtype)), total
-    )
+    divide_by = tf.math.divide if malicious else tf.math.divide_no_nan
+    return tf.nest.map_structure(lambda x: divide_by(x, tf.cast(count, x.dtype)), total)
 
   sums = tff.federated_sum(tff.federated_map(mask, (clients, results.update)))
   return tff.federated_map(divide, (sums[0], sums[1]))

@@ -76,6 +76,18 @@ def test_each_figure_has_the_papers_panels(name, narrowed, panels, tmp_path, fig
   assert title.endswith("(reduced scale 0.05)") and plan.table.anchor in title
 
 
+def test_titles_of_narrow_panels_stay_within_the_figure(tmp_path, figures):
+  plan = plan_of("fl_plas:table2", tmp_path, datasets=["mnist"], variants=["all"])
+  run_all(plan)
+  for file in tmp_path.rglob("summary.json"):
+    file.write_text(json.dumps({cell.metric: 0.5 for cell in plan.cells}))
+  paper_figures.draw(plan, tmp_path)
+  figure, renderer = figures[0], figures[0].canvas.get_renderer()
+  boxes = [axes.title.get_window_extent(renderer) for axes in shown(figure)]
+  assert len(boxes) == 8
+  assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
 def test_every_table_and_figure_has_a_way_to_be_drawn():
   for name in papers.names():
     table = papers.load(name)

@@ -126,12 +126,14 @@ def _dots(plan, runs):
     for key, group in rows.items()
     if any(paper_series.measured(run) is not None for run in group)
   ]
-  draws = [functools.partial(_draw_row, *key, group) for key, group in shown]
   widest = max((len({r.cell.column for r in group}) for _, group in shown), default=0)
-  return draws, {"size": (2.2 + 0.3 * widest, 3.2)}
+  inches = 2.2 + 0.3 * widest
+  letters = int(13 * inches)  # of a title, beside the next panel's
+  draws = [functools.partial(_draw_row, *key, group, letters) for key, group in shown]
+  return draws, {"size": (inches, 3.2)}
 
 
-def _draw_row(row, unit, runs, axes):
+def _draw_row(row, unit, runs, letters, axes):
   columns: dict = {}
   for run in runs:
     columns.setdefault(run.cell.column, []).append(run)
@@ -144,7 +146,7 @@ def _draw_row(row, unit, runs, axes):
   mean, std = factor * np.array(ours, float).T
   paper = [None if c.reported is None else (c.reported, c.bound) for c in cells]
   curve_plots.draw_dots(axes, list(columns), paper=paper, mean=mean, std=std)
-  axes.set_title(textwrap.fill(row, 46), fontsize=9)
+  axes.set_title(textwrap.fill(row, min(letters, 46)), fontsize=9)
   metrics = {cell.metric for cell in cells}
   named = paper_series.LABELS.get(cells[0].metric, cells[0].metric.replace("_", " "))
   axes.set_ylabel(f"{named}\n({unit})" if len(metrics) == 1 else unit, fontsize=8)

@@ -65,12 +65,11 @@ class AlternatingAttack:
     ValueError: a setting is outside its range or not heeded by the strategy, or there
       is no targeted input.
   Deviations: lambda of Eq. (7) is 1. The authors' loop of "converge" has no last step.
-    `hold_off` looks at the attacker's model before
-    each malicious step; FLARE's code looks at the global model once a round and sends
-    the honest update. Bhagoji's attackers may also anchor at others' earlier updates;
-    there is no such anchor here. Steps use the client's optimizer (the paper's
-    clients run Adam). Malicious steps run in inference mode (no dropout): the target is
-    to be misread by the deployed model.
+    `hold_off` looks at the attacker's model before each malicious step; FLARE's code
+    looks at the global model once a round and sends the honest update. Bhagoji's
+    attackers may also anchor at others' earlier updates; there is no such anchor here.
+    Steps use the client's optimizer (the paper's clients run Adam). Malicious steps run
+    in inference mode (no dropout): the target is to be misread by the deployed model.
   """
 
   images: np.ndarray
@@ -116,9 +115,7 @@ class AlternatingAttack:
     for name in forms.UNHEEDED[self.strategy]:
       rule = f"left out with `strategy` {self.strategy!r}, which does not heed it"
       value = getattr(self, name)
-      self._check(
-        value == type(self).__dataclass_fields__[name].default, name, rule, value
-      )
+      self._check(value == getattr(type(self), name), name, rule, value)
 
   def _check(self, ok, name, rule, value) -> None:
     training_loop.check(type(self).__name__, ok, name, rule, value)

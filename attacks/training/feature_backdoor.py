@@ -121,6 +121,5 @@ class FeatureBackdoorAttack:
       chosen = tf.cast(tf.equal(batch["y"], self.data_attack.target), tf.float32)
       total += tf.reduce_sum(found * chosen[:, tf.newaxis], axis=0)
       count += tf.reduce_sum(chosen)
-    return tf.math.divide_no_nan(total, count), tf.where(
-      count > 0, float(self.eta), 0.0
-    )
+    weight = tf.where(count > 0, float(self.eta), 0.0)
+    return tf.math.divide_no_nan(total, count), weight

@@ -94,7 +94,8 @@ class FangTrimmedMeanAttack(base.UpdateAttack):
         f"{who}: `factor` (b) must be > 1, got {self.factor!r}. The paper uses 2."
       )
     checks.check_choice(who, "space", self.space, SPACES)
-    if self.knowledge == "partial" and (self.factor, self.space) != (2.0, "weights"):
+    defaults = FangTrimmedMeanAttack.factor, FangTrimmedMeanAttack.space
+    if self.knowledge == "partial" and (self.factor, self.space) != defaults:
       raise ValueError(
         f"{who}: `factor` and `space` must be left out with `knowledge` 'partial', "
         "which goes by standard deviations, got "

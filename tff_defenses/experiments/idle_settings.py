@@ -111,7 +111,7 @@ def _without_their_rule(settings, configs) -> Iterator[str]:
 
 def _is_given(settings, name) -> bool:
   """Whether a setting is there and is not its default."""
-  default = ExperimentConfig.__dataclass_fields__[name].default
+  default = getattr(ExperimentConfig, name)
   values = settings.get(name)
   values = values if isinstance(values, list) else [values]
   return any(value not in (None, default) for value in values)

@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from tff_defenses.experiments import run_values
 
 # The server's images are the first of the data set, whatever seed and defense.
-_OF_SERVER_DATA = (
-  *("dataset", "aux_class", "aux_size", "aux_source", "root_per_class"),
-)
+_OF_SERVER_DATA = ("dataset", "aux_class", "aux_size", "aux_source", "root_per_class")
 
 
 def of(runs: Sequence[run_values.RunValues]) -> list[str]:

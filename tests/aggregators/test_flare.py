@@ -228,6 +228,23 @@ def test_eq6_is_the_trust_weighted_sum(rng):
   np.testing.assert_allclose(found, trust @ updates, rtol=1e-5)
 
 
+def test_ties_of_the_clipped_form_give_the_first_clients_the_votes(rng):
+  """k = 3 of n = 6 near models, all at distance 0: votes 5, 5, 2, 0, 0, 0."""
+  near = rng.normal(size=(1, 10, 3)) + 1e-3 * rng.normal(size=(6, 10, 3))
+  trust = flare.aggregate(np.eye(6, dtype=np.float32), plrs=near, mmd="authors")
+  expected = np.exp([5, 5, 2, 0, 0, 0])
+  np.testing.assert_allclose(trust, expected / expected.sum(), rtol=1e-5)
+  assert np.argmin(flare.aggregate(np.eye(6, dtype=np.float32), plrs=near)) != 5
+
+
+def test_effective_clients_is_one_over_the_sum_of_squares():
+  """Two near clients and a far one, k = 2: votes 2, 1, 0."""
+  plrs = np.float32([[[0], [1]], [[0.1], [1.1]], [[9], [10]]])
+  _, measured = flare._rule(tf.eye(3), plrs, 1.0, "paper", 0.5, "paper", None)
+  trust = np.exp([2, 1, 0]) / np.exp([2, 1, 0]).sum()
+  assert float(measured["effective_clients"]) == pytest.approx(1 / (trust**2).sum())
+
+
 def test_clipped_fraction_counts_negative_pairs(rng):
   near = np.repeat(rng.normal(size=(1, 10, 3)), 3, axis=0)
   plrs = np.concatenate([near, near[:1] + 30]).astype(np.float32)

@@ -86,6 +86,15 @@ def test_distances_beyond_float32_are_infinite(huge, rng):
   assert not picked[[1, 3]].any()
 
 
+@pytest.mark.usefixtures("runtime")
+@pytest.mark.parametrize(("f", "holds"), [(1, True), (2, False)])
+def test_the_authors_form_counts_one_malicious_client(f, holds):
+  """Its n - 3 neighbours are those for f = 1, whatever it is told."""
+  factory = krum.KrumFactory(f, variant="authors")
+  output = doubles.run_plain(factory, [doubles.update(float(x)) for x in range(9)])
+  assert output.measurements["guarantee_holds"] == holds
+
+
 def test_one_client_is_returned():
   assert krum.aggregate(np.float32([[3, 4]]), 0).numpy().tolist() == [3, 4]
 

@@ -222,6 +222,24 @@ def test_converge_looks_at_the_loss_every_so_often(monkeypatch, check_every, ste
   td.assert_close(found, update_after(steps))
 
 
+def test_converge_takes_mal_epochs_steps_at_least(monkeypatch):
+  """The loss is small enough from the start."""
+  monkeypatch.setattr(alternating, "_CONVERGED", np.inf)
+  data = td.batches().repeat().take(7)
+  expected = td.plain_training(target_loss, data=data)
+  td.assert_close(craft(coomed(check_every=1, mal_epochs=7)), expected)
+
+
+@pytest.mark.usefixtures("runtime")
+def test_white_box_in_a_round_of_attackers_starts_at_the_global_weights():
+  """No benign client was drawn: their mean is zero, not NaN."""
+  attacked = td.federated_round(
+    attack(mal_epochs=1), malicious=[True, True], attackers_only=False
+  )
+  assert all(np.isfinite(weights).all() for weights in attacked)
+  assert td.norm(td.minus(td.THETA, attacked)) > 0
+
+
 @pytest.mark.usefixtures("runtime")
 def test_honest_clients_are_untouched_bit_for_bit():
   """Krum over two equal honest updates and one far one returns the honest one."""

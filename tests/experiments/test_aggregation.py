@@ -33,12 +33,16 @@ def build(monkeypatch):
   return build
 
 
-def test_the_rule_is_told_the_malicious_clients_of_a_round(build):
-  assert build("krum").num_byzantine == 9
-
-
-def test_the_rule_is_told_another_number_if_one_is_given(build):
-  assert build("krum", num_byzantine=4).num_byzantine == 4
+@pytest.mark.parametrize(
+  ("defense", "name"),
+  [
+    *(("krum", "num_byzantine"), ("bulyan", "num_byzantine")),
+    *(("trimmed_mean", "num_trimmed"), ("nearest_neighbour_mixing", "num_byzantine")),
+  ],
+)
+def test_the_rule_is_told_the_malicious_clients_of_a_round(defense, name, build):
+  assert getattr(build(defense), name) == 9
+  assert getattr(build(defense, num_byzantine=4), name) == 4
 
 
 @pytest.mark.parametrize(("told", "selected"), [(None, 30 - 9 - 2), (4, 30 - 4 - 2)])

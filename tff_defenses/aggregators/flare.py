@@ -48,8 +48,7 @@ def pairwise_mmd(plrs, *, form: str = "paper", gamma=None) -> tf.Tensor:
 
   The diagonal means nothing. See `mmd` for the arguments.
   """
-  statistic = _mmd_statistic(plrs, form, gamma)
-  return tf.maximum(statistic, 0.0) if form == "authors" else statistic
+  return _clipped(_mmd_statistic(plrs, form, gamma), form)
 
 
 def median_gamma(plrs) -> tf.Tensor:
@@ -223,7 +222,7 @@ class FlareFactory(base.StackedModelAwareFactory):
 def _rule(updates, plrs, temperature, temperature_mode, fraction, form, bandwidth):
   """The whole rule: ([d], measurements)."""
   statistic = _mmd_statistic(plrs, form, _gamma(plrs, bandwidth))
-  distances = tf.maximum(statistic, 0.0) if form == "authors" else statistic
+  distances = _clipped(statistic, form)
   votes = neighbour_votes(distances, fraction)
   trust = trust_scores(votes, temperature, temperature_mode)
   num_clients = tf.shape(updates)[0]
@@ -267,6 +266,11 @@ def _mmd_statistic(plrs, form, gamma) -> tf.Tensor:
   upper = tf.linalg.band_part(statistic, 0, -1)
   mirrored = upper + tf.transpose(upper)
   return tf.linalg.set_diag(mirrored, tf.linalg.diag_part(statistic))
+
+
+def _clipped(statistic, form):
+  """Distances: the authors' code has none below 0, so ties go to the lowest index."""
+  return tf.maximum(statistic, 0.0) if form == "authors" else statistic
 
 
 def _squared_distances(plrs):

@@ -12,9 +12,6 @@ import tensorflow as tf
 
 from tff_defenses.aggregators import base, mean, rows
 
-# What a row's clients share among them; any other value of a row is that of each.
-_SHARED_OUT = ("weight", "trust")
-
 
 class Mix(NamedTuple):
   """Rows made from the updates of a round.
@@ -162,7 +159,7 @@ def _to_clients(measured, mix: Mix):
   sizes = tf.math.bincount(row, minlength=tf.shape(mix.mixed)[0], dtype=tf.float32)
   spread = collections.OrderedDict()
   for name, value in measured.items():
-    if name in _SHARED_OUT:
+    if name in rows.WEIGHT_NAMES:  # any other value of a row is that of each
       value = value / sizes
     if value.shape.rank > 0:
       value = tf.gather(value, row)

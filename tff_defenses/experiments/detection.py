@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from tff_defenses.aggregators import rows
+
 _TOLERANCE = 1e-6  # ours: equal shares of float32 differ in their last digits
 
 
 def client_weights(measurements: Mapping[str, Any]) -> np.ndarray | None:
   """What the rule gave each client, [n]; None if it measures no such thing."""
-  weight = measurements.get("weight", measurements.get("trust"))
-  return None if weight is None else np.asarray(weight, float)
+  for name in rows.WEIGHT_NAMES:
+    if name in measurements:
+      return np.asarray(measurements[name], float)
+  return None
 
 
 def selected(measurements: Mapping[str, Any]) -> np.ndarray | None:

@@ -239,7 +239,7 @@ def combine_statistics(old, new, info, measurements, form: str = "mean"):
 def client_weights(measured, default):
   """What a rule gave each client, [n]: its `weight` or `trust`, or `default`."""
   names = list(measured) if isinstance(measured, dict) else []
-  for name in ("weight", "trust"):
+  for name in rows.WEIGHT_NAMES:
     if name in names:
       return measured[name]
   return default

@@ -187,8 +187,10 @@ def _dispatch() -> int:
   if mode == flag_modes.RUNS:
     return _run(experiments.expand(FLAGS.preset, settings, **places))
   del places["data_dir"]  # its digits are at hand
+  configs = commands.quick_start_configs(**places)
+  commands.check_workers(configs, FLAGS.workers or ())
   if FLAGS.dry_run:
-    return _foretell(commands.quick_start_configs(**places), resume=False)
+    return _foretell(configs, resume=False)
   print(commands.quick_start(_runtime(), **places))
   return 0
 

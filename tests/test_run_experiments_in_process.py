@@ -238,6 +238,12 @@ def test_two_workers_are_refused_where_a_round_aggregates_twice(
   assert recorders.hours.calls == recorders.run.calls == []
 
 
+def test_two_workers_are_refused_for_the_quick_start(main, recorders, capsys):
+  assert main("--workers=a:1,b:2") == 1
+  assert "clients keep a state (fl_plas)" in capsys.readouterr().err
+  assert recorders.quick_start.calls == []
+
+
 def test_no_flags_are_the_quick_start(main, recorders, capsys):
   assert main("--output_dir=out", "--cache_dir=shards") == 0
   call = recorders.quick_start.call

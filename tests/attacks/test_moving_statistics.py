@@ -1,4 +1,4 @@
-"""Training attacks on a model with BatchNorm: they go on from the server's statistics."""
+"""Training attacks on BatchNorm models: they go on from the server's statistics."""
 
 import numpy as np
 import pytest

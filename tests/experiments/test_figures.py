@@ -89,8 +89,21 @@ def test_rounds_that_were_not_scored_are_left_out(fedavg, tmp_path, monkeypatch)
 
 
 def test_who_is_malicious_is_read_from_the_last_round(flare):
-  mmd, malicious = figures.read_mmd(flare)
+  mmd, malicious, numbers = figures.read_mmd(flare)
   assert mmd.shape == (3, 3) and malicious.tolist() == [False, False, True]
+  assert numbers.tolist() == [0, 1, 2]
+
+
+def test_distances_are_between_the_clients_that_were_drawn(flare, monkeypatch):
+  table = pd.read_csv(flare / "clients.csv")
+  table["client_index"] += 7
+  table.to_csv(flare / "clients.csv", index=False)
+  drawn = []
+  monkeypatch.setattr(
+    plots, "mmd_between_clients", lambda *given, title: drawn.append(given)
+  )
+  figures.draw_folder(flare)
+  assert drawn[0][3].tolist() == [7, 8, 9]
 
 
 def test_files_of_a_real_run_are_drawn(flare_run, tmp_path):

@@ -103,6 +103,8 @@ def test_without_malicious_clients_nothing_is_detected(tmp_path, shard_cache, ru
     ("krum", "krum is used outside its assumption (n >= 2f + 3): 4 of the 10 clients"),
     ("fedavg", "fedavg is used outside its assumption (all clients honest): 4 of"),
     ("bulyan", "bulyan is used outside its assumption (n >= 4f + 3): 4 of the 10"),
+    ("bucketing", "krum inside of bucketing is used outside its assumption ("),
+    ("bucketing", "4 of the 5 buckets of a round are malicious"),
   ],
 )
 def test_a_rule_outside_its_assumption_says_so_once(

@@ -112,6 +112,15 @@ def test_mmd_is_annotated_starred_and_blank_on_the_diagonal(tmp_path, figures):
   np.testing.assert_array_equal(mmd, before)
 
 
+def test_mmd_names_the_clients_that_were_drawn(tmp_path, figures):
+  """Place 0 of the round is client 4."""
+  path = tmp_path / "c.png"
+  plots.mmd_between_clients(np.ones((2, 2)), [False, True], path, [4, 17], title="C")
+  axes = figures[0].axes[0]
+  assert [label.get_text() for label in axes.get_xticklabels()] == ["4", "17*"]
+  assert [label.get_text() for label in axes.get_yticklabels()] == ["4", "17*"]
+
+
 def test_large_mmd_has_no_numbers_and_a_star_for_every_malicious(tmp_path, figures):
   malicious = np.arange(40) >= 37
   mmd = np.ones((40, 40))

@@ -61,6 +61,13 @@ def test_folder_without_some_files_names_them(tmp_path):
     load("mnist", tmp_path)
 
 
+def test_part_of_the_files_elsewhere_does_not_matter_where_a_folder_is_whole(tmp_path):
+  put_idx(tmp_path / "mnist")
+  put_idx(tmp_path)
+  (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
+  assert str(tmp_path / "mnist") in load("mnist", tmp_path).source
+
+
 def test_truncated_gzip_names_file_found_and_expected(tmp_path):
   path = put_idx(tmp_path) / "train-images-idx3-ubyte.gz"
   path.write_bytes(path.read_bytes()[:-1000])

@@ -10,8 +10,8 @@ Where to look, from the command line down:
             scaling): table -> configs
   data      datasets (dataset_specs, raw_files, tfds_files), held_out, partition, shards
             (shard_reader), federation: the clients of one experiment
-  rules     aggregation: the defense; data_attacks, training_attacks, update_attacks,
-            threat_model; trial_builds: all of them, before the first run
+  rules     aggregation (rule_chain): the defense; data_attacks, training_attacks,
+            update_attacks, threat_model; trial_builds: all, before the first run
   one run   loop: trainers (global_trainer, personal_trainers, extractor_swap), starts
             (warm_start, weight_files), scoring, metrics, detection, probe
   its files records (round_tables, run_record, machine, whole_files), checkpoint,

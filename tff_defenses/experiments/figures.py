@@ -72,11 +72,14 @@ def _draw_clients(folder, into, prefix, title):
   mmd = read_mmd(folder)
   if mmd is not None:
     path = into / f"{prefix}mmd.png"
-    yield plots.mmd_between_clients(*mmd, path, title=title)
+    matrix, malicious, numbers = mmd
+    yield plots.mmd_between_clients(matrix, malicious, path, numbers, title=title)
 
 
-def read_mmd(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray] | None:
-  """MMD between the clients of the last round, [n, n], and who is malicious, [n].
+def read_mmd(
+  folder: pathlib.Path,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+  """MMD between the clients of the last round, [n, n]; who is malicious, [n]; who, [n].
 
   None: the run is not finished, or its rule measures no MMD.
   """
@@ -88,7 +91,8 @@ def read_mmd(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray] | None:
     mmd = arrays["mmd"]
   clients = pd.read_csv(folder / "clients.csv")
   drawn = clients[clients["round"] == clients["round"].max()]
-  return mmd, drawn["malicious"].to_numpy(bool)
+  malicious, numbers = drawn["malicious"], drawn["client_index"]
+  return mmd, malicious.to_numpy(bool), numbers.to_numpy(int)
 
 
 def _draw_plrs(plrs, config, path, title):

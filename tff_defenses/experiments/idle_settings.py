@@ -5,6 +5,7 @@ from typing import Any
 
 import attacks
 from tff_defenses import aggregators
+from tff_defenses.experiments import rule_chain
 from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
 from tff_defenses.experiments.errors import fault_list
 
@@ -122,12 +123,9 @@ def _needs(config) -> set[str]:
 
   Only what aggregates has a cut; Table 2's models, put together from two, have one too.
   """
-  name, settings, needs = config.defense, config.defense_settings, set()
-  while isinstance(name, str) and name in aggregators.AGGREGATORS:
-    spec = aggregators.AGGREGATORS[name]
-    needs |= {*spec.needs, *(["cut"] if _is_cut(spec) else [])}
-    name, settings = settings.get("inner"), settings.get("inner_settings") or {}
-    settings = settings if isinstance(settings, Mapping) else {}
+  needs = set()
+  for link in rule_chain.links(config):
+    needs |= {*link.spec.needs, *(["cut"] if _is_cut(link.spec) else [])}
   return needs | {"cut"} if config.measure == "extractor_swap" else needs
 
 

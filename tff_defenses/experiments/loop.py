@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from tff_defenses import aggregators
 from tff_defenses import runtime as runtime_lib
 from tff_defenses.experiments import (
   checkpoint,
@@ -21,6 +20,7 @@ from tff_defenses.experiments import (
   probe,
   records,
   round_tables,
+  rule_chain,
   run_record,
   trainers,
 )
@@ -174,17 +174,17 @@ def _bar(config, done, progress):
 
 
 def _warn_outside_assumption(config):
-  """Says once if the round holds more malicious clients than the rule can stand."""
-  spec = aggregators.AGGREGATORS[config.defense]
-  clients, malicious = config.num_drawn, config.num_malicious_drawn
-  if not spec.assumption.holds(clients, malicious):
+  """Says once if the round holds more malicious clients than its rules can stand."""
+  malicious = config.num_malicious_drawn
+  for spec, seen, outer in rule_chain.unmet(config):
     _logger.warning(
-      "%s is used outside its assumption (%s): %d of the %d clients of a round are "
+      "%s is used outside its assumption (%s): %d of the %d %s of a round are "
       "malicious.",
-      config.defense,
+      spec.name if outer is None else f"{spec.name} inside of {outer.name}",
       spec.assumption,
-      malicious,
-      clients,
+      min(malicious, seen),
+      seen,
+      "clients" if seen == config.num_drawn else "buckets",
     )
 
 

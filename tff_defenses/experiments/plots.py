@@ -10,7 +10,7 @@ Every function writes one PNG whole or not at all, and returns its path.
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -91,7 +91,12 @@ def trust_over_rounds(
 
 
 def mmd_between_clients(
-  mmd: np.ndarray, malicious: np.ndarray, path: str | os.PathLike, *, title: str
+  mmd: np.ndarray,
+  malicious: np.ndarray,
+  path: str | os.PathLike,
+  numbers: Sequence[int] | None = None,
+  *,
+  title: str,
 ) -> pathlib.Path:
   """Heat map of the distances between clients (Eq. 4); malicious ones have a star.
 
@@ -101,6 +106,7 @@ def mmd_between_clients(
     mmd: [n, n], NaN allowed.
     malicious: [n] bool.
     path: PNG to write.
+    numbers: of the clients, [n]; None: 0 to n - 1.
     title: of the figure.
 
   Raises:
@@ -124,7 +130,7 @@ def mmd_between_clients(
     axes.add_patch(patches.Rectangle((i - 0.5, i - 0.5), 1, 1, facecolor="white"))
   if len(mmd) <= ANNOTATED:
     _annotate(axes, scaled, image)
-  _label_clients(axes, malicious)
+  _label_clients(axes, malicious, range(len(mmd)) if numbers is None else numbers)
   unit = rf" ($\times 10^{{{power}}}$)" if power else ""
   figure.colorbar(image, label=f"MMD between PLRs{unit}", shrink=0.9)
   return plot_style.write(figure, path)
@@ -171,13 +177,14 @@ def _annotate(axes, values, image):
       axes.text(column, row, f"{value:.2f}", ha="center", va="center", **style)
 
 
-def _label_clients(axes, malicious):
+def _label_clients(axes, malicious, numbers):
   count = len(malicious)
   step = math.ceil(count / LABELLED)
   for axis in (axes.xaxis, axes.yaxis):
     shown = range(0, count, step)
     stars = ["*" if malicious[i] and step == 1 else "" for i in shown]
-    axis.set_ticks(shown, [f"{i}{star}" for i, star in zip(shown, stars, strict=True)])
+    labelled = zip(shown, stars, strict=True)
+    axis.set_ticks(shown, [f"{numbers[i]}{star}" for i, star in labelled])
     if step > 1:  # not every client has a label: the stars get a line of their own
       axis.remove_overlapping_locs = False
       axis.set_ticks(*_stars(malicious), minor=True)

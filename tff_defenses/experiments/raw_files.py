@@ -48,15 +48,15 @@ def find_folder(
   """First folder that holds the raw files, or None.
 
   Raises:
-    DataError: a folder holds some of the files only, or, for tiles, two folders side
-      by side both hold them.
+    DataError: a folder before it holds some of the files only, or, for tiles, two
+      folders side by side both hold them.
   """
   found = []
   for folder in folders:
     missing = [name for name in spec.files if path_of(folder, name) is None]
     if not missing:
       found.append(folder)
-    elif len(missing) < len(spec.files):
+    elif not found and len(missing) < len(spec.files):
       raise DataError(
         f"load: {folder} must hold all of {', '.join(spec.files)}; missing: "
         f"{', '.join(missing)}. {spec.how_to_get}"

@@ -55,7 +55,7 @@ class RunFolder:
 
   Args:
     folder: Made if absent.
-    config: Settings as `ExperimentConfig.to_dict` gives them, with `config_hash` and
+    config: Settings as `run_record.describe` gives them, with `config_hash` and
       `version`.
 
   Raises:

@@ -50,7 +50,7 @@ def build_client_optimizer(
   Args:
     name: "adam" (FLARE) or "sgd" (FL-PLAS).
     learning_rate: > 0.
-    momentum: Of SGD, in [0, 1).
+    momentum: Of SGD, in [0, 1].
     weight_decay: Coupled, >= 0.
 
   Raises:

@@ -1,0 +1,71 @@
+"""The rules of a run: its defense, the rule inside of it, and what each assumes.
+
+Symbols: n updates that a rule sees in a round, f of them malicious.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from tff_defenses import aggregators
+from tff_defenses.aggregators.spec import AggregatorSpec
+
+
+class Link(NamedTuple):
+  """One rule of a run.
+
+  Attributes:
+    spec: Its registry entry.
+    num_updates: n: the clients of a round, or the buckets made of them.
+    outer: The rule that it is inside of, or None.
+  """
+
+  spec: AggregatorSpec
+  num_updates: int
+  outer: AggregatorSpec | None
+
+
+def links(config) -> Iterator[Link]:
+  """The rules of an `ExperimentConfig`, outermost first, up to one that is unknown."""
+  name, settings, seen, outer = (
+    config.defense,
+    config.defense_settings,
+    config.num_drawn,
+    None,
+  )
+  while isinstance(name, str) and name in aggregators.AGGREGATORS:
+    spec = aggregators.AGGREGATORS[name]
+    yield Link(spec, seen, outer)
+    if name == "bucketing":
+      seen = -(-seen // _bucket_size(settings))
+    name, outer = settings.get("inner", _usual_inner(spec)), spec
+    settings = settings.get("inner_settings")
+    settings = settings if isinstance(settings, Mapping) else {}
+
+
+def unmet(config) -> Iterator[Link]:
+  """The rules whose assumption does not hold in a round of an `ExperimentConfig`.
+
+  Bucketing assumes what its inner rule does, of the buckets; the plain mean inside of
+  FL-PLAS assumes nothing: that it may be one is what FL-PLAS claims.
+  """
+  for link in links(config):
+    claimed = link.outer is not None and link.outer.name == "fl_plas"
+    if link.spec.name == "bucketing" or (claimed and link.spec.name == "fedavg"):
+      continue
+    malicious = min(config.num_malicious_drawn, link.num_updates)
+    if not link.spec.assumption.holds(link.num_updates, malicious):
+      yield link
+
+
+def _usual_inner(spec) -> Any:
+  """The name of the rule inside if the settings name none."""
+  parameter = inspect.signature(spec.build).parameters.get("inner")
+  return None if parameter is None else parameter.default
+
+
+def _bucket_size(settings) -> int:
+  from tff_defenses.aggregators import bucketing  # it loads TFF
+
+  size = settings.get("bucket_size", bucketing.BucketingFactory.bucket_size)
+  return size if isinstance(size, int) and size >= 1 else 1

@@ -9,7 +9,6 @@ or cut the pattern in training, and does not in test.
 """
 
 import dataclasses
-import difflib
 import math
 import numbers
 
@@ -74,11 +73,7 @@ def square(size: int = 5, corner: str = "bottom_right") -> Pattern:
     raise ValueError(
       f"square: `size` (k) must be a whole number >= 1, got {size!r}. We use 5."
     )
-  if corner not in CORNERS:
-    raise ValueError(
-      f"square: `corner` must be one of {', '.join(CORNERS)}; got {corner!r}."
-      f"{_nearest(corner, CORNERS)}"
-    )
+  checks.check_choice("square", "corner", corner, CORNERS)
   first, last = range(size), range(-size, 0)
   rows = first if corner.startswith("top") else last
   columns = first if corner.endswith("left") else last
@@ -240,17 +235,8 @@ def _least_size(pixels):
 def _find(who, pattern) -> Pattern:
   if isinstance(pattern, Pattern):
     return pattern
-  if pattern not in PATTERNS:
-    raise ValueError(
-      f"{who}: `pattern` must be one of {', '.join(PATTERNS)}; got {pattern!r}."
-      f"{_nearest(pattern, PATTERNS)}"
-    )
+  checks.check_choice(who, "pattern", pattern, list(PATTERNS))
   return PATTERNS[pattern]
-
-
-def _nearest(name, known) -> str:
-  close = difflib.get_close_matches(str(name).lower(), known, n=1)
-  return f" Did you mean `{close[0]}`?" if close else " Choose a name from that list."
 
 
 def _number(who, pattern, value) -> float:

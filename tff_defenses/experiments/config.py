@@ -48,12 +48,12 @@ class ExperimentConfig:
   num_clients: int = 10  # FLARE sec. 6.1
   clients_per_round: int | None = None  # None: all (FLARE); FL-PLAS: 30 of 100
   participation: str = "fixed_frequency"  # share of malicious clients a round
-  malicious_fraction: float = 0.1  # FLARE sec. 7.1; nobody without an attack
+  malicious_fraction: float = 0.1  # FLARE sec. 6.1; nobody without an attack
   malicious_first: bool = False  # FLARE: the last clients; FL-PLAS: the first
   num_byzantine: int | None = None  # what the rule is told; None: the true number
   partition: str = "iid"
   classes_per_client: int = 2  # c_sel, FLARE sec. 7.3.2 prints no number
-  alpha: float = 0.2  # FL-PLAS Table 3
+  alpha: float = 0.2  # FL-PLAS sec. 6.1
   min_client_images: int = 10  # of a Dirichlet split; FL-PLAS's code: MNIST 100
   as_published: bool = False  # FL-PLAS's released Dirichlet split
   rounds: int = 20  # FLARE sec. 6.1
@@ -75,7 +75,7 @@ class ExperimentConfig:
   warmup_rounds: int = 0  # ours for FL-PLAS's unpublished pre-training: clean FedAvg
   warmup_on_all: bool = False  # with all images, also where `max_train_images` is set
   warmup_pooled: bool = False  # by passes over all clients' images put together
-  pretrained_file: str | None = None  # start of FL-PLAS sec. 6.1; see `weight_files`
+  pretrained_file: str | None = None  # start of FL-PLAS sec. 6.2.1; see `weight_files`
   measure: str | None = None  # "extractor_swap": FL-PLAS Table 2
   moving_statistics: str = "mean"  # of BatchNorm; or "authors": FL-PLAS's code
   eval_clients: str = "all"  # FL-PLAS: benign models scored; or "sampled": a round's

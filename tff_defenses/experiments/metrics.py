@@ -1,6 +1,6 @@
 """What both papers measure, as fractions in [0, 1].
 
-Reference: FLARE Sec. 7.1 (attack success rate, confidence), FL-PLAS Sec. 4 (MA, BA).
+Reference: FLARE Sec. 6.2 (attack success rate, confidence), FL-PLAS Sec. 4 (MA, BA).
 """
 
 import numpy as np

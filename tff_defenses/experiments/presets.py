@@ -14,10 +14,10 @@ FLARE_FMNIST = {
   "attack": "krum_backdoor",  # sec. 7.1, Eq. 7
   "attack_settings": {"kind": "semantic"},  # Table 3
   "num_clients": 10,  # sec. 6.1
-  "malicious_fraction": 0.1,  # sec. 7.1: one of ten
+  "malicious_fraction": 0.1,  # sec. 6.1: one of ten
   "rounds": 20,  # sec. 6.1
   "local_epochs": 5,  # sec. 6.1
-  "batch_size": 64,  # sec. 6.1
+  "batch_size": 64,  # Appendix C
   "optimizer": "adam",
   "learning_rate": 1e-3,  # sec. 6.1
   "partition": "iid",
@@ -30,7 +30,7 @@ FLARE_CIFAR10 = {
   **FLARE_FMNIST,
   "dataset": "cifar10",
   "model": "cifar_cnn",  # Table 7
-  "batch_size": 32,  # sec. 6.1
+  "batch_size": 32,  # Appendix C
 }
 
 FLARE_KATHER = {
@@ -38,7 +38,7 @@ FLARE_KATHER = {
   **FLARE_FMNIST,
   "dataset": "kather",
   "model": "kather_cnn",  # Table 8
-  "batch_size": 32,  # sec. 6.1
+  "batch_size": 32,  # Appendix C
 }
 
 FL_PLAS_MNIST = {
@@ -49,7 +49,7 @@ FL_PLAS_MNIST = {
   "attack_settings": {"pattern": "flplas_mnist", "fraction": 0.3},  # sec. 6.1, code
   "num_clients": 100,  # Table 3
   "clients_per_round": 30,  # Table 3
-  "participation": "fixed_frequency",  # authors' code
+  "participation": "fixed_frequency",  # sec. 6.1, code
   "malicious_fraction": 0.9,  # Tables 4 and 5
   "malicious_first": True,  # authors' code
   "partition": "dirichlet",
@@ -68,7 +68,7 @@ FL_PLAS_MNIST = {
   "root_epochs": 1,  # sec. 6.1; authors' code: 2
   "pretrain_on_aux": False,  # FLARE's step
   "warmup_rounds": 20,  # ours: the authors' checkpoints are not public
-  "eval_every": 10,  # ours: the paper reads rounds 100 and 200
+  "eval_every": 10,  # ours: the code reads rounds 100 and 200
   "checkpoint_every": 5,  # ours: the states of 100 clients are half a gigabyte
 }
 
@@ -79,7 +79,7 @@ FL_PLAS_CIFAR10 = {
   "model": "mobilenet",
   "min_client_images": 10,  # authors' code
   "attack_settings": {"pattern": "flplas_cifar", "fraction": 0.3},
-  "learning_rate": 2.5e-3,  # authors' README; Table 3 lacks it
+  "learning_rate": 2.5e-3,  # authors' README; our text of Table 3 lacks it
   "augment": "crop_flip",  # authors' code
   "warmup_rounds": 10,  # ours: the authors' checkpoints are not public
   "warmup_pooled": True,  # ours: fifty rounds on the split reached 15 % accuracy
@@ -134,10 +134,10 @@ QUICK_BACKDOOR = {
   # made for Krum instead.
   "attack_settings": {"form": "self", "boost": 10.0, "mal_epochs": 2, "kind": "trojan"},
   "num_clients": 10,  # FLARE sec. 6.1
-  "malicious_fraction": 0.1,  # FLARE sec. 7.1
+  "malicious_fraction": 0.1,  # FLARE sec. 6.1
   "rounds": 4,  # ours
   "local_epochs": 2,  # ours
-  "batch_size": 32,  # FLARE sec. 6.1, CIFAR-10
+  "batch_size": 32,  # FLARE Appendix C, CIFAR-10
   "max_train_images": 1_500,  # ours
   "optimizer": "adam",
   "learning_rate": 1e-3,  # FLARE sec. 6.1

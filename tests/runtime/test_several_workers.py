@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import tff_defenses as td
+from attacks.training import scaling
+from tests import doubles
 from tff_defenses.runtime import LocalWorker, WorkerError, use_remote_workers
 
 
@@ -78,30 +80,63 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_rules_see_the_same_clients_over_two_workers(own_runtime, two_addresses, name):
+def over_one_and_two(runtime, addresses, rule, clients, **settings):
+  """(weights, metrics) of two rounds on one worker, and the same on two."""
   import tensorflow_federated as tff
 
   from tests.doubles import one_weight_model
 
   sgd = tff.learning.optimizers.build_sgdm(0.25)
-  reading = {"dataset_computation": read_one_image()}
-  process = td.build_fed_avg(one_weight_model, sgd, RULES[name], **reading)
-  clients = ONE_IMAGE_CLIENTS
+  process = td.build_fed_avg(
+    *(one_weight_model, sgd, rule),
+    dataset_computation=read_one_image(),
+    measure_norms=True,  # as the harness does
+    **settings,
+  )
 
   def two_rounds(runtime):
     state = runtime.call(process.initialize)
     for _ in range(2):
       state, metrics = runtime.call(process.next, state, clients)
-    return state.global_model_weights.trainable, metrics["aggregator"]
+    return state.global_model_weights.trainable, metrics
 
-  expected = two_rounds(own_runtime)
-  with use_remote_workers(two_addresses) as remote:
-    found = two_rounds(remote)
+  expected = two_rounds(runtime)
+  with use_remote_workers(addresses) as remote:
+    return expected, two_rounds(remote)
+
+
+def assert_same_round(expected, found):
+  """Weights, lengths of updates and what the rule measured."""
   for a, b in zip(found[0], expected[0], strict=True):
     np.testing.assert_array_equal(a, b)
-  for name, value in expected[1].items():
-    np.testing.assert_array_equal(found[1][name], value)
+  norms = [metrics["clients"]["update_norm"] for _, metrics in (expected, found)]
+  assert len(set(norms[0])) > 1
+  np.testing.assert_array_equal(*norms)
+  for name, value in expected[1]["aggregator"].items():
+    np.testing.assert_array_equal(found[1]["aggregator"][name], value)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_see_the_same_clients_over_two_workers(own_runtime, two_addresses, name):
+  both = over_one_and_two(own_runtime, two_addresses, RULES[name], ONE_IMAGE_CLIENTS)
+  assert_same_round(*both)
+
+
+def test_an_attackers_model_is_the_same_over_two_workers(own_runtime, two_addresses):
+  clients = [
+    collections.OrderedDict(client, is_malicious=client["client_index"] == 9)
+    for client in ONE_IMAGE_CLIENTS
+  ]
+  settings = {
+    "training_attack": scaling.ScalingAttack(gamma=3.0),
+    "measure_attack": True,
+  }
+  both = over_one_and_two(
+    *(own_runtime, two_addresses, td.KrumFactory(1), clients), **settings
+  )
+  assert_same_round(*both)
+  expected, found = (metrics["crafted"] for _, metrics in both)
+  assert doubles.equal(expected, found)
 
 
 def test_clients_that_keep_a_state_need_one_worker(own_runtime, two_addresses):

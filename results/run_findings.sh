@@ -74,8 +74,8 @@ fl_plas() {
 }
 
 # FLARE Sec. 7.3: does it hold with more clients, more attackers, other numbers of auxiliary
-# images, clients that know two or five classes (and what do these cost it by themselves)?
-# The attack is one that reaches the plain mean.
+# images, clients that know two or five classes? The attack is one that reaches the plain
+# mean. What does FLARE cost where there is none?
 federations() {
   local common=("${federation[@]}" --attack=krum_backdoor
     --attack_settings='{"form":"self","boost":10.0}')
@@ -84,15 +84,19 @@ federations() {
     grid federations "${common[@]}" "$@" --defense=flare \
       --defense_settings='{"temperature_mode":"mean_votes"}'
   }
+  unattacked() {
+    grid federations "${federation[@]}" "$@" --attack=none --malicious_fraction=0 \
+      --defense=fedavg,flare
+  }
   compare
   for share in 0.1 0.3; do
     compare --num_clients=20 --malicious_fraction="$share"
   done
+  unattacked --num_clients=20
   for classes in 2 5; do
     local few=(--partition=classes --classes_per_client="$classes")
     compare "${few[@]}"
-    grid federations "${federation[@]}" "${few[@]}" --attack=none --malicious_fraction=0 \
-      --defense=fedavg,flare
+    unattacked "${few[@]}"
   done
   for share in 0.05 0.2; do  # 5 % of fewer clients would be nobody
     compare --num_clients=20 --malicious_fraction="$share"

@@ -149,6 +149,7 @@ def test_histories_add_up_by_client_index():
   rounds = [{k: kernel_update(v) for k, v in r.items()} for r in (first, second)]
   outputs = run_rounds(foolsgold.FoolsGoldFactory(), rounds)
   np.testing.assert_allclose(outputs[0].measurements["weight"], [1 / 3] * 3)
+  assert outputs[0].measurements["alpha"].tolist() == [1, 1, 1]
   measured = outputs[1].measurements
   assert measured["weight"].tolist() == [1, 0, 0]
   assert measured["selected"].tolist() == [True, False, False]

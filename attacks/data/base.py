@@ -144,7 +144,7 @@ def choose(fraction: float, count: int, seed: int, client_index: int) -> np.ndar
   return order[: int(fraction * count)]
 
 
-def check_fraction(who: str, fraction: float, hint: str) -> None:
+def check_share(who: str, fraction: float, hint: str) -> None:
   """Raises ValueError unless `fraction` is in [0, 1]."""
   if not checks.is_number(fraction) or not 0 <= fraction <= 1:
     raise ValueError(f"{who}: `fraction` must be in [0, 1], got {fraction!r}. {hint}")

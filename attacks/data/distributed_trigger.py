@@ -82,7 +82,7 @@ class DistributedTriggerAttack(base.ShareAttack):
         "Choose the one made for the data set."
       )
     base.check_whole(who, "target_label", self.target_label, "DBA has 2.")
-    base.check_fraction(who, self.share, "DBA poisons 20 of 64 (MNIST), 5 of 64.")
+    base.check_share(who, self.share, "DBA poisons 20 of 64 (MNIST), 5 of 64.")
     trigger.check_value(who, self._layout.union, self.value)
 
   @property

@@ -46,7 +46,7 @@ class LabelFlipAttack(base.ShareAttack):
         f"{who}: `mode` must be one of {', '.join(MODES)}, got {self.mode!r}. "
         "`pair` makes a backdoor, `complement` harms accuracy."
       )
-    base.check_fraction(who, self.fraction, "1 relabels all of a client's images.")
+    base.check_share(who, self.fraction, "1 relabels all of a client's images.")
     for name in ("source_class", "target_class"):
       base.check_whole(who, name, getattr(self, name), "Labels count from 0.")
     hint = "It is the number of the data set's classes."

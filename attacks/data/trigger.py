@@ -171,7 +171,7 @@ class TriggerAttack(base.ShareAttack):
   def __post_init__(self):
     check_value("TriggerAttack", _find("TriggerAttack", self.pattern), self.value)
     hint = "FL-PLAS poisons 0.3 of a client's images."
-    base.check_fraction("TriggerAttack", self.fraction, hint)
+    base.check_share("TriggerAttack", self.fraction, hint)
     if not checks.is_whole(self.target) or self.target < 0:
       raise ValueError(
         "TriggerAttack: `target_label` must be a whole number >= 0, got "

@@ -2,7 +2,7 @@
 # The small experiments behind docs/findings.md: real digits (`mnist5k`, in the package),
 # minutes each, three seeds. One setting is changed at a time.
 #
-#   results/run_findings.sh [flare|strength|fl_plas|federations ...]     default: these, four hours
+#   results/run_findings.sh [flare|strength|fl_plas|federations ...]     default: these, seven hours
 #   JOBS=2 results/run_findings.sh strength                  two runs at once: a quarter faster
 #
 # Everything is resumed: stop it at any time and give the same command again. Each group

@@ -42,7 +42,10 @@ LIGHT = (
     f"tff_defenses.experiments.{m}"
     for m in ("commands", "figures", "paper_figures", "papers", "plots", "report")
   ),
-  *(f"tff_defenses.experiments.{m}" for m in ("report_files", "reproduction")),
+  *(
+    f"tff_defenses.experiments.{m}"
+    for m in ("report_files", "reproduction", "jobs", "grid_state", "idle_settings")
+  ),
 )
 HEAVY = ("tensorflow", "tensorflow_federated")
 

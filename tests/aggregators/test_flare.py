@@ -239,7 +239,7 @@ def test_ties_of_the_clipped_form_give_the_first_clients_the_votes(rng):
 
 def test_effective_clients_is_one_over_the_sum_of_squares():
   """Two near clients and a far one, k = 2: votes 2, 1, 0."""
-  plrs = np.float32([[[0], [1]], [[0.1], [1.1]], [[9], [10]]])
+  plrs = np.float32([[[0], [1]], [[0.5], [1.5]], [[9], [10]]])
   _, measured = flare._rule(tf.eye(3), plrs, 1.0, "paper", 0.5, "paper", None)
   trust = np.exp([2, 1, 0]) / np.exp([2, 1, 0]).sum()
   assert float(measured["effective_clients"]) == pytest.approx(1 / (trust**2).sum())

@@ -233,11 +233,11 @@ def test_converge_takes_mal_epochs_steps_at_least(monkeypatch):
 @pytest.mark.usefixtures("runtime")
 def test_white_box_in_a_round_of_attackers_starts_at_the_global_weights():
   """No benign client was drawn: their mean is zero, not NaN."""
-  attacked = td.federated_round(
-    attack(mal_epochs=1), malicious=[True, True], attackers_only=False
-  )
-  assert all(np.isfinite(weights).all() for weights in attacked)
-  assert td.norm(td.minus(td.THETA, attacked)) > 0
+  made = attack(rho=0.5, mal_epochs=1)
+  attacked = td.federated_round(made, malicious=[True, True], attackers_only=False)
+  expected = plain_training(1, start=td.THETA, rho=0.5, boost=1.0)
+  assert td.norm(expected) > 0
+  td.assert_close(td.minus(td.THETA, attacked), expected, 1e-4)
 
 
 @pytest.mark.usefixtures("runtime")

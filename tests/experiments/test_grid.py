@@ -115,6 +115,7 @@ def test_run_with_a_damaged_summary_is_no_result(pretend, tmp_path, text):
   assert not result.ok and list(result.states.values()) == ["done", "failed"]
   assert f"{mark} must hold the results of a run, but it is damaged" in str(result)
   assert len(result.table.splitlines()) == 2  # the header and the other run
+  assert "tries them again" not in str(result)  # it calls the run finished
   mark.unlink()  # as the sentence says
   assert grid.run(configs, None).ok and log() == ["run0", "run1", "run1"]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 
 import numpy as np
 import pandas as pd
@@ -74,6 +75,24 @@ def test_each_figure_has_the_papers_panels(name, narrowed, panels, tmp_path, fig
   assert len(shown(figures[0])) == panels
   title = figures[0].get_suptitle().replace("\n", " ")
   assert title.endswith("(reduced scale 0.05)") and plan.table.anchor in title
+
+
+def test_attackers_of_figure_1b_are_the_dots(tmp_path, figures):
+  plan = plan_of("flare:fig1", tmp_path)
+  run_all(plan)
+  paper_figures.draw(plan, tmp_path)
+  boxes = shown(figures[0])[1]
+  far = [dots.get_offsets()[:, 1] for dots in boxes.collections]
+  lines = [line.get_ydata() for line in boxes.lines if len(line.get_ydata())]
+  assert far and all(min(values) > max(map(max, lines)) for values in far)
+
+
+def test_a_damaged_run_is_left_out(tmp_path, figures):
+  plan = plan_of("flare:fig11a", tmp_path)
+  run_all(plan)
+  damaged = next(iter(plan.configs())).output_dir
+  (pathlib.Path(damaged) / "config.json").write_text("{")
+  assert paper_figures.draw(plan, tmp_path)
 
 
 def test_titles_of_narrow_panels_stay_within_the_figure(tmp_path, figures):

@@ -272,6 +272,9 @@ def test_bounds_of_the_text_hold_on_one_side():
     ({"comparable": False}, "`note` must say why"),
     ({"commparable": False}, "no 'commparable'. Did you mean `comparable`"),
     ({"readings": [{"label": "x", "settings": {"sed": 1}}]}, "reading 'x': .*'sed'"),
+    ({"readings": [{"note": "?", "settings": {}}]}, "reading None: 'label' must be"),
+    ({"readings": [{"note": "?", "label": "x"}]}, "reading 'x': 'settings' must be"),
+    ({"columns": ["FLAER"]}, "row 'digits': `columns` .*Did you mean `FLARE`"),
   ],
 )
 def test_a_wrong_row_is_told_with_file_and_cell(change, message):
@@ -286,6 +289,8 @@ def test_a_wrong_row_is_told_with_file_and_cell(change, message):
     ({"x": "clients"}, "`x` must be one of round"),
     ({"bands": {"accuracy": {"within": -1, "reason": "?"}}}, ">= 0, got -1"),
     ({"bands": {"accuracy": {"within": 1}}}, "`reason` must say why"),
+    ({"bands": {"accuracy": {"within": 1, "step": 1}}}, "beside `step`, got none"),
+    ({"rows": 2 * small_file()["rows"]}, "row 'digits': a label must stand once"),
     ({"columns": {"FLARE": {"defense": "flair"}}}, "Did you mean `flare`"),
     ({"columns": {"FLARE": {}}}, "column 'FLARE': `defense` must be given"),
   ],

@@ -28,7 +28,7 @@ def test_what_a_reader_needs_is_copied_and_reports_alike(source, tmp_path):
   publish.publish(source, target)
   names = {path.name for path in target.rglob("*") if path.is_file()}
   assert names >= {"plan.json", "config.json", "metrics.csv", "clients.csv"}
-  assert {"scorecard.md", "flare-table2.png"} <= names
+  assert {"scorecard.md", "flare-table2.png", "data.json", "machines.json"} <= names
   assert not names & {"state", ".claim", "arrays.npz", "plr.npz", "report.html"}
   assert fabricated_runs.report_of(target) == fabricated_runs.report_of(source)
 
@@ -175,6 +175,37 @@ def test_scorecards_are_refreshed_when_the_rules_have_changed(source, tmp_path):
   (target / CARDS[0]).write_text(cards[CARDS[0]].replace("(reduced)", "(old)"))
   assert publish.refresh(tmp_path / "published") == [target / CARDS[0]]
   assert {name: (target / name).read_text() for name in CARDS} == cards
+
+
+def test_a_scorecard_that_is_gone_is_written_anew(source, tmp_path):
+  target = tmp_path / "published" / source.name
+  publish.publish(source, target)
+  (target / CARDS[1]).unlink()
+  assert publish.refresh(tmp_path / "published") == [target / CARDS[1]]
+
+
+def test_a_figure_of_runs_that_are_gone_is_not_published_again(source, tmp_path):
+  target = tmp_path / "published" / source.name
+  publish.publish(source, target)
+  failed, gone = sorted(path.parent for path in source.glob("*/summary.json"))
+  (failed / "summary.json").unlink()
+  claims.mark_failed(failed, ValueError("Disk full."))
+  shutil.rmtree(gone)
+  publish.publish(source, target)
+  assert not list(target.rglob("*.png"))
+  text = results_section.section(tmp_path / "published")
+  assert "| FLARE Table 2, Sec. 6.1 |" in text and "Again" not in text
+
+
+def test_a_damaged_run_is_named_alike_wherever_the_copy_lies(source, tmp_path):
+  damaged, _ = sorted(source.glob("*/config.json"))
+  damaged.write_text('{"dataset": ')
+  target = tmp_path / "published" / source.name
+  publish.publish(source, target)
+  card = (target / CARDS[1]).read_text()
+  assert "config.json" in card and str(tmp_path) not in card.replace("\\", "")
+  shutil.copytree(tmp_path / "published", tmp_path / "elsewhere")
+  assert publish.refresh(tmp_path / "elsewhere") == []
 
 
 def test_the_command_refreshes_all_copies(source, tmp_path, monkeypatch):

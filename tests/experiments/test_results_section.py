@@ -127,4 +127,5 @@ def test_runs_from_random_weights_are_not_counted_as_the_papers(source, tmp_path
   publish.publish(source, tmp_path / "published" / source.name)
   text = results_section.section(tmp_path / "published")
   assert "| FLARE Table 2, Sec. 6.1, from random weights | 0.1 |" in text
+  assert "From random weights." in text and "--scale=0.1 --from_scratch --data" in text
   assert "run so far: 0 reproduced;" in results_section.counts(tmp_path / "published")

@@ -67,9 +67,14 @@ def test_fewer_seeds_than_wanted_are_said(one):
   assert not score.is_complete and score.ours == "50.0"  # one value has no spread
 
 
+def test_another_seed_does_not_stand_for_a_wanted_one(one):
+  score = one({0: 0.5, 1: 0.5, 7: 0.5})
+  assert score.seeds == "2/3 +1" and score.verdict == "reproduced (2 of 3 seeds)"
+
+
 def test_seeds_beyond_the_plan_count_and_are_named(one):
   score = one({0: 0.5, 1: 0.5, 2: 0.5, 7: 0.9})
-  assert score.mean == pytest.approx(60) and score.seeds == "4/3"
+  assert score.mean == pytest.approx(60) and score.seeds == "3/3 +1"
   assert score.verdict == "off by +10.0"
   assert "beyond those asked for are counted: 7." in score.details[0]
 
@@ -233,6 +238,21 @@ def test_runs_that_read_other_files_are_named(tmp_path):
   assert scorecard.build(plan).faults == ()
 
 
+@pytest.mark.parametrize(
+  "setting", [{"aux_size": 5}, {"aux_class": 3}, {"root_per_class": 4}]
+)
+def test_runs_whose_server_takes_other_images_by_their_settings_agree(
+  tmp_path, setting
+):
+  cells = [fabricated.cell(), fabricated.cell(row="other")]
+  cells[1] = dataclasses.replace(cells[1], settings={**cells[1].settings, **setting})
+  plan = fabricated.plan(tmp_path, *cells)
+  for cell, digest in zip(cells, ("ten", "five"), strict=True):
+    (folder,) = fabricated.put_seeds(plan, cell, {0: 0.5})
+    fabricated.write(folder / "data.json", {"server": digest})
+  assert scorecard.build(plan).faults == ()
+
+
 def test_a_damaged_run_is_named_and_the_rest_is_scored(tmp_path):
   cell = fabricated.cell()
   plan = fabricated.plan(tmp_path, cell)
@@ -240,7 +260,7 @@ def test_a_damaged_run_is_named_and_the_rest_is_scored(tmp_path):
   (folders[2] / "summary.json").write_text('{"accuracy": 0.')
   card = scorecard.build(plan)
   assert card.scores[0].verdict == "reproduced (2 of 3 seeds)"
-  assert str(folders[2] / "summary.json") in card.faults[0]
+  assert f"{folders[2].name}/summary.json is damaged" in card.faults[0]
 
 
 def compared(tmp_path, metric="attack_success_rate", **values):

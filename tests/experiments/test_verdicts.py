@@ -61,6 +61,39 @@ def test_a_column_that_the_paper_does_not_print_is_evidence(tmp_path):
   assert kinds(tmp_path / "b", (0, 0), printed=printed)[1] == "not comparable"
 
 
+def test_what_clients_misread_that_share_nothing_is_no_evidence(tmp_path):
+  """`local`: no attack can reach them."""
+  flare = fabricated.cell(column="FLARE", reported=0.0)
+  for number, (name, expected) in enumerate(
+    [("local", "not comparable"), ("krum", "reproduced")]
+  ):
+    settings = {"defense": name, "attack": "label_flip"}
+    other = fabricated.cell(column="ours", reported=None, settings=settings)
+    plan = fabricated.plan(tmp_path / str(number), other, flare, seeds=(0,))
+    fabricated.put_seeds(plan, other, {0: 0.3})
+    fabricated.put_seeds(plan, flare, {0: 0.0})
+    assert kind_of(plan, flare) == expected
+
+
+def test_evidence_for_a_bound_is_what_lies_beyond_it(tmp_path):
+  named, bound = {"FedAvg": 60.0, "FLARE": 10.0}, {"bound": "below", "band": 10.0}
+  found = [
+    kinds(tmp_path / str(fedavg), (fedavg, 4), printed=named, **bound)[1]
+    for fedavg in (9, 15)
+  ]
+  assert found == ["not comparable", "reproduced"]
+
+
+def test_evidence_is_a_mean_over_seeds(tmp_path):
+  """Of 0 and 9 %, with a band of 5 about 0."""
+  fedavg = fabricated.cell(column="FedAvg", reported=60.0)
+  flare = fabricated.cell(column="FLARE", reported=0.0)
+  plan = fabricated.plan(tmp_path, fedavg, flare, seeds=(0, 1))
+  fabricated.put_seeds(plan, fedavg, {0: 0.0, 1: 0.09})
+  fabricated.put_seeds(plan, flare, {0: 0.0, 1: 0.0})
+  assert kind_of(plan, flare) == "not comparable"
+
+
 @pytest.mark.parametrize(
   ("flare", "printed", "ours", "expected"),
   [

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tff_defenses.aggregators import base, mean, rows
+from tff_defenses.aggregators.spec import WEIGHT_NAMES
 
 
 class Mix(NamedTuple):
@@ -159,7 +160,7 @@ def _to_clients(measured, mix: Mix):
   sizes = tf.math.bincount(row, minlength=tf.shape(mix.mixed)[0], dtype=tf.float32)
   spread = collections.OrderedDict()
   for name, value in measured.items():
-    if name in rows.WEIGHT_NAMES:  # any other value of a row is that of each
+    if name in WEIGHT_NAMES:  # any other value of a row is that of each
       value = value / sizes
     if value.shape.rank > 0:
       value = tf.gather(value, row)

@@ -70,15 +70,14 @@ def _nearest_neighbour_mixing(
   return module.NearestNeighbourMixingFactory(wrapped, **settings)
 
 
-def _bucketing(given, *, inner="krum", inner_settings=None, **settings):
+def _bucketing(given, *, inner="krum", inner_settings=None, bucket_size=2, **settings):
   module = load("bucketing")
-  bucket_size = settings.get("bucket_size", module.BucketingFactory.bucket_size)
   module.check_bucket_size(bucket_size)
   num_buckets = -(-given["num_clients"] // bucket_size)  # all that `inner` sees
   wrapped = _inner(
     "bucketing", {**given, "num_clients": num_buckets}, inner, inner_settings
   )
-  return module.BucketingFactory(wrapped, **_seeded(given, settings))
+  return module.BucketingFactory(wrapped, bucket_size, **_seeded(given, settings))
 
 
 def _flame(given: Mapping[str, Any], **settings):

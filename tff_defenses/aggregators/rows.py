@@ -7,8 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 Measurements = collections.OrderedDict
-# What a rule may call the share of the aggregate that it gave each client, [n].
-WEIGHT_NAMES = ("weight", "trust")
 
 
 def all_finite(value) -> tf.Tensor:

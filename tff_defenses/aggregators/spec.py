@@ -13,6 +13,8 @@ NEEDS = frozenset(
     "num_byzantine",
   }
 )
+# What a rule may call the share of the aggregate that it gave each client, [n].
+WEIGHT_NAMES = ("weight", "trust")
 PROMISES = frozenset({"returns_equal_clients", "resists_huge_client", "is_odd"})
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tff_defenses.aggregators import rows
+from tff_defenses.aggregators.spec import WEIGHT_NAMES
 
 _TOLERANCE = 1e-6  # ours: equal shares of float32 differ in their last digits
 
 
 def client_weights(measurements: Mapping[str, Any]) -> np.ndarray | None:
   """What the rule gave each client, [n]; None if it measures no such thing."""
-  for name in rows.WEIGHT_NAMES:
+  for name in WEIGHT_NAMES:
     if name in measurements:
       return np.asarray(measurements[name], float)
   return None

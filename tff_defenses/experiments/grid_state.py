@@ -31,11 +31,13 @@ class GridResult:
     states: Folder of each run -> "done", "running", "failed" or "left".
     failures: Folder of each failed run -> its error in a line.
     table: The finished runs, for the terminal; empty if there are none.
+    damaged: Folders of finished runs whose summary cannot be read; not tried again.
   """
 
   states: Mapping[str, str]
   failures: Mapping[str, str]
   table: str
+  damaged: frozenset[str] = frozenset()
 
   @property
   def ok(self) -> bool:
@@ -46,10 +48,11 @@ class GridResult:
     lines = [self.table] if self.table else []
     for folder, error in self.failures.items():
       lines.append(f"failed: {folder}: {error}")
-    if self.failures:
+    tried = [f for f in self.failures if f not in self.damaged]
+    if tried:
       lines.append(
-        f"{len(self.failures)} of {len(self.states)} runs failed; the same command "
-        f"tries them again. Details: {claims.FAILED_LOG} in their folders."
+        f"{len(tried)} of {len(self.states)} runs failed; the same command tries them "
+        f"again. Details: {claims.FAILED_LOG} in their folders."
       )
     return "\n".join(lines)
 
@@ -102,7 +105,7 @@ def read(
   failures = dict(errors or {})
   failures = {f: e for f, e in failures.items() if states[f] == progress.LEFT}
   states |= dict.fromkeys(failures, progress.FAILED)
-  rows = []
+  rows, damaged = [], []
   for config in configs:
     if states[config.output_dir] == progress.FAILED:
       error = claims.failure(progress.folder(config))
@@ -116,15 +119,18 @@ def read(
       else:  # it has a summary.json, but there are no values in it
         states[config.output_dir] = progress.FAILED
         failures[config.output_dir] = str(records.damaged_summary(run.folder))
-  return GridResult(states, failures, report.table(rows) if rows else "")
+        damaged.append(config.output_dir)
+  shown = report.table(rows) if rows else ""
+  return GridResult(states, failures, shown, frozenset(damaged))
 
 
 def _row(config, values):
+  malicious = config.malicious_fraction if config.num_malicious else 0
   row = {
     "dataset": config.dataset,
     "defense": config.defense,
     "attack": config.attack,
-    "malicious %": round(100 * config.malicious_fraction * bool(config.num_malicious)),
+    "malicious %": f"{100 * malicious:.3g}",
     "seed": config.seed,
     "reduced": "yes" if config.is_reduced else "no",
   }

@@ -1,5 +1,6 @@
 """Checks of a file of paper numbers: every fault as a sentence that names its place."""
 
+import collections
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,6 +79,9 @@ def faults(
     found += _column_faults(f"column {name!r}", column, content, not_settings)
   for row in content["rows"]:
     found += _row_faults(row, content, [f"reported_{unit}" for unit in units])
+  labels = collections.Counter(row.get("label") for row in content["rows"])
+  twice = [label for label, count in labels.items() if count > 1]
+  found += [f"row {label!r}: a label must stand once, got it twice." for label in twice]
   return found
 
 
@@ -91,6 +95,8 @@ def _band_faults(bands) -> Iterator[str]:
     for width in (*widths, *band.get("columns", {}).values()):
       if not _is_number(width) or width < 0:
         yield f"{place}: `within` must be a number >= 0, got {width!r}."
+    if "step" in band and "within_at_zero" not in band:
+      yield f"{place}: `within_at_zero` must be given beside `step`, got none."
     if not band.get("reason"):
       yield f"{place}: `reason` must say why so wide, got nothing."
 
@@ -114,9 +120,14 @@ def _row_faults(row, content, reported_keys) -> Iterator[str]:
   yield from _unknown(place, row, (*_ROW_KEYS, *reported_keys))
   yield from _check_known(place, "preset", row["preset"], presets.PRESETS)
   yield from _settings_faults(place, row.get("settings", {}))
+  for column in row.get("columns", ()):
+    yield from _check_known(place, "columns", column, content["columns"])
   for reading in row.get("readings", ()):
     where = f"{place}, reading {reading.get('label')!r}"
     yield from _unknown(where, reading, ("label", "settings", "note"))
+    for key in ("label", "settings"):
+      if key not in reading:
+        yield f"{where}: {key!r} must be given."
     if not reading.get("note"):
       yield f"{where}: `note` must say what it changes, got nothing."
     yield from _settings_faults(where, reading.get("settings", {}))

@@ -49,16 +49,17 @@ def draw(plan, output_dir: str | os.PathLike) -> list[pathlib.Path]:
     output_dir: The figure goes to `figures` in it.
 
   Returns:
-    What was written; empty if no run is finished, or none holds what the figure shows.
+    What was written; empty if no run is finished, when an old figure is removed, or
+    none holds what the figure shows.
   """
-  runs = paper_series.collect(plan)
+  runs, path = paper_series.collect(plan), file_of(plan, output_dir)
   if not any(run.run for run in runs):
+    path.unlink(missing_ok=True)
     return []
   by_x = _dots if plan.table.x is None else _curves
   draws, options = _SPECIAL.get(plan.table.name, by_x)(plan, runs)
   if not draws:
     return []
-  path = file_of(plan, output_dir)
   text = {"title": _title(plan), "note": _note(plan, runs)}
   return [plot_style.compose(draws, path, **{**text, **options})]
 

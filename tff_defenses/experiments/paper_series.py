@@ -14,6 +14,7 @@ import pandas as pd
 
 from tff_defenses.experiments import run_values
 from tff_defenses.experiments.curve_plots import Line
+from tff_defenses.experiments.errors import OutputError
 
 LABELS = {
   "accuracy": "accuracy",
@@ -67,11 +68,18 @@ def collect(plan) -> list[CellRun]:
     for seed in plan.seeds:
       config = plan.config_of(cell, seed)
       if config.output_dir not in seen:
-        run = run_values.read(config.output_dir)
-        done = run is not None and run.status == run_values.DONE
-        seen[config.output_dir] = run if done else None
+        seen[config.output_dir] = _finished(config.output_dir)
       found.append(CellRun(cell, seed, config, seen[config.output_dir]))
   return found
+
+
+def _finished(folder):
+  """The run; None if it is not done, or damaged, which its report tells."""
+  try:
+    run = run_values.read(folder)
+  except OutputError:
+    return None
+  return run if run is not None and run.status == run_values.DONE else None
 
 
 def panels(runs: Sequence[CellRun], x: str) -> list[Panel]:

@@ -79,9 +79,12 @@ def _write_cards(folder) -> list[pathlib.Path]:
   """Writes a copy's scorecards by what is in it; returns those that changed."""
   reproduction.read(folder)
   texts = report_files.texts(report.read(str(folder)))
-  changed = [n for n in _CARD_FILES if (folder / n).read_text() != texts[n]]
-  for name in changed:
-    with writing(folder):
+  with writing(folder):
+    before = {n: folder / n for n in _CARD_FILES if (folder / n).exists()}
+    changed = [
+      n for n in _CARD_FILES if n not in before or before[n].read_text() != texts[n]
+    ]
+    for name in changed:
       write_text(folder / name, texts[name])
   return [folder / name for name in changed]
 

@@ -135,7 +135,7 @@ class RunFolder:
         whole_files.write_json(file, {"machines": [*found, description]})
 
   def discard(self) -> None:
-    """Removes everything but config.json: the run is to be made anew."""
+    """Removes all but config.json and data.json, which the run made anew writes."""
     with writing(self.path):
       (self.path / "machines.json").unlink(missing_ok=True)
       for name in ("checkpoint", "figures", "tensorboard"):

@@ -145,7 +145,7 @@ def plan(
       none: all.
     from_scratch, data_dir, cache_dir: See `Plan`.
     variants: Names of other readings, likewise; "all": every one.
-    output_dir: None: a folder below `results` that names table and scale.
+    output_dir: None: a folder below `results` that names table, start and scale.
 
   Raises:
     ValueError: no such table. ConfigError: a number is outside its range, or the table
@@ -158,7 +158,8 @@ def plan(
   elif not seeds:
     raise ConfigError("plan: `seeds` must hold a number at least, got none.")
   if output_dir is None:
-    shown = "" if scale == 1 else f"-scale{scale:g}"
+    shown = "-scratch" if from_scratch else ""
+    shown += "" if scale == 1 else f"-scale{scale:g}"
     output_dir = os.path.join("results", name.replace(":", "-") + shown)
   made = Plan(
     name=name,
@@ -185,12 +186,12 @@ def read(folder: str | os.PathLike) -> Plan | None:
     None if the folder has none.
 
   Raises:
-    OutputError: plan.json is damaged or of another version.
+    OutputError: plan.json is damaged. That of another version is read: what its runs
+      are worth by then `config.RECIPE` says.
   """
   found = _read_json(pathlib.Path(folder).expanduser() / "plan.json")
   if found is None:
     return None
-  _check_same(folder, found, {"version": tff_defenses.__version__})
   try:
     settings = {name: found[name] for name in _FIXED}
     settings |= {name: _grown(folder, found, name) for name in _GROWING}

@@ -21,14 +21,16 @@ _ORDER = ("reproduced", "within", "off", "not", "missing", "failed")
 def section(folder: pathlib.Path = _FOLDER) -> str:
   """Markdown: how many printed values were met, the figures, a table for each folder.
 
-  Figures of which the paper prints no value have no table.
+  Figures of which the paper prints no value have no table, nor have folders without a
+  finished run.
   """
   cards = [scorecard.build(plan) for plan in _plans(folder)]
   if not cards:
     return "Nothing is published yet."
   printed = _with_printed_values(cards)
   figures = _figures(cards, folder)
-  parts = [_overview(printed), figures, *(_table(card) for card in printed)]
+  measured = [card for card in printed if any(s.by_seed for s in card.scores)]
+  parts = [_overview(printed), figures, *map(_table, measured)]
   return "\n\n".join(part for part in parts if part)
 
 
@@ -57,9 +59,8 @@ def _in_words(total) -> str:
 def _plans(folder):
   """The plans of the published folders, tables in the papers' order."""
   found = [reproduction.read(file.parent) for file in folder.glob("*/plan.json")]
-  order = {plan.name: plan.table for plan in found}
-  ranks = {name: (table.paper != "flare", name) for name, table in order.items()}
-  return sorted(found, key=lambda plan: (ranks[plan.name], plan.output_dir))
+  order = papers.names()
+  return sorted(found, key=lambda plan: (order.index(plan.name), plan.output_dir))
 
 
 def _overview(cards) -> str:

@@ -1,5 +1,6 @@
 """The rules of a run: its defense, the rule inside of it, and what each assumes.
 
+Cheap to import, and to ask: no rule is built.
 Symbols: n updates that a rule sees in a round, f of them malicious.
 """
 
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tff_defenses import aggregators
+from tff_defenses.aggregators import checks
 from tff_defenses.aggregators.spec import AggregatorSpec
 
 
@@ -37,8 +39,9 @@ def links(config) -> Iterator[Link]:
     spec = aggregators.AGGREGATORS[name]
     yield Link(spec, seen, outer)
     if name == "bucketing":
-      seen = -(-seen // _bucket_size(settings))
-    name, outer = settings.get("inner", _usual_inner(spec)), spec
+      size = settings.get("bucket_size", _usual(spec, "bucket_size"))
+      seen = -(-seen // size) if checks.is_whole(size) and size > 0 else seen
+    name, outer = settings.get("inner", _usual(spec, "inner")), spec
     settings = settings.get("inner_settings")
     settings = settings if isinstance(settings, Mapping) else {}
 
@@ -58,14 +61,7 @@ def unmet(config) -> Iterator[Link]:
       yield link
 
 
-def _usual_inner(spec) -> Any:
-  """The name of the rule inside if the settings name none."""
-  parameter = inspect.signature(spec.build).parameters.get("inner")
+def _usual(spec, setting) -> Any:
+  """What a rule takes if the settings say nothing; None without such a setting."""
+  parameter = inspect.signature(spec.build).parameters.get(setting)
   return None if parameter is None else parameter.default
-
-
-def _bucket_size(settings) -> int:
-  from tff_defenses.aggregators import bucketing  # it loads TFF
-
-  size = settings.get("bucket_size", bucketing.BucketingFactory.bucket_size)
-  return size if isinstance(size, int) and size >= 1 else 1

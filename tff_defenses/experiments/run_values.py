@@ -96,6 +96,7 @@ def find(
 def read_all(output_dir: str | os.PathLike) -> tuple[list[RunValues], list[str]]:
   """All runs below a folder, each once, and a sentence for each thing left out.
 
+  Sentences name files as seen from the folder, so that a copy of it says the same.
   A run that several folders hold, such as a table and its published copy, is read from
   the one that has come furthest, else from the first.
   """
@@ -108,8 +109,9 @@ def read_all(output_dir: str | os.PathLike) -> tuple[list[RunValues], list[str]]
       continue
     runs.append(run)
     faults += run.faults
-  first = _first_of_each(runs)
-  faults += _repeats(pathlib.Path(output_dir).expanduser(), runs, first)
+  first, folder = _first_of_each(runs), pathlib.Path(output_dir).expanduser()
+  faults = [fault.replace(f"{folder}{os.sep}", "") for fault in faults]
+  faults += _repeats(folder, runs, first)
   return [run for run in runs if first[run.folder] is run], faults
 
 

@@ -77,8 +77,10 @@ class CellScore:
 
   @property
   def seeds(self) -> str:
-    """Seeds done of seeds wanted; more than wanted if the folder holds further ones."""
-    return f"{len(self.by_seed)}/{len(self.wanted)}"
+    """Wanted seeds done of seeds wanted, and how many further ones are in the mean."""
+    done = len(set(self.wanted) & set(self.by_seed))
+    further = len(self.by_seed) - done
+    return f"{done}/{len(self.wanted)}" + (f" +{further}" if further else "")
 
   @property
   def unit(self) -> str:

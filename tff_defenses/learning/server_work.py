@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_defenses.aggregators import rows, stacking, tracking
+from tff_defenses.aggregators.spec import WEIGHT_NAMES
 from tff_defenses.learning import client_work
 
 REPORT_TYPE = tff.to_type(
@@ -239,7 +240,7 @@ def combine_statistics(old, new, info, measurements, form: str = "mean"):
 def client_weights(measured, default):
   """What a rule gave each client, [n]: its `weight` or `trust`, or `default`."""
   names = list(measured) if isinstance(measured, dict) else []
-  for name in rows.WEIGHT_NAMES:
+  for name in WEIGHT_NAMES:
     if name in names:
       return measured[name]
   return default

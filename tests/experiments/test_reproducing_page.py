@@ -28,6 +28,15 @@ def test_every_table_has_its_command_and_its_hours():
   assert "| 12.5+ |" in row and "| 9 |" in row
 
 
+def test_bands_are_listed_by_metric():
+  """A band that is made wider after the runs changes the page."""
+  _, after = reproducing_page.page({}).split("## flare:table4\n")
+  section = after.split("\n## ")[0]
+  assert "- `accuracy`, in percentage points: 3 (20), 5 (8)\n" in section
+  _, after = reproducing_page.page({}).split("## flare:fig12\n")
+  assert "- `target_confidence`, in percentage points: up to the bound (2)\n" in after
+
+
 def test_a_table_without_hours_says_so():
   row = next(
     line for line in reproducing_page.page({}).splitlines() if "`flare:fig1`](" in line

@@ -6,21 +6,24 @@ writes the page anew from the paper numbers; hours come from `full_scale_hours.c
 beside it, which `benchmarks/full_scale_hours.py` measures.
 """
 
+import collections
 import csv
+import math
 import pathlib
 import sys
 from collections.abc import Iterable, Mapping
 
 from tff_defenses.experiments import papers, report_markdown
 
+_POINTS = {"percent": "in percentage points"}
 _INTRODUCTION = """\
 # Reproducing the papers
 
 Each table and figure is a command. It runs what is missing, then prints and writes the
 scorecard: the paper's value, ours (mean and standard deviation over seeds), the
-difference, and whether it lies within a band (with its reason in
-`tff_defenses/experiments/paper_numbers/*.json`; written before the runs, and since then
-only ever narrowed).
+difference, and whether it lies within a band (listed below with the number of values that
+have it, with its reason in `tff_defenses/experiments/paper_numbers/*.json`; written
+before the runs, and since then only ever narrowed).
 
 ```bash
 uv run run_experiments.py --reproduce=flare:table3 --data_dir=~/data            # the paper's setting
@@ -109,12 +112,29 @@ def _section(table) -> str:
     f"    uv run run_experiments.py --reproduce={table.name} --data_dir=~/data",
     "",
   ]
+  lines += _list("Bands, where the paper prints a number", _bands(table))
   lines += _list("Not stated in the paper", table.unstated)
   lines += _list("What we do differently", table.deviations)
   lines += _list("Not comparable", table.not_comparable)
   other = (f"`{name}`: {note}" for name, note in table.variants.items())
   lines += _list("Other readings, by `--variants`", other)
   return "\n".join(lines)
+
+
+def _bands(table) -> Iterable[str]:
+  """Each metric's bands, by how many printed numbers have them."""
+  widths: dict = collections.defaultdict(collections.Counter)
+  for cell in table.cells:
+    if cell.reported is not None and cell.reading_of is None and cell.comparable:
+      width = math.inf if cell.bound else cell.band
+      widths[cell.metric, cell.unit][width] += 1
+  for (metric, unit), counts in widths.items():
+    shown = ", ".join(f"{_width(w)} ({counts[w]})" for w in sorted(counts))
+    yield f"`{metric}`, {_POINTS.get(unit, unit)}: {shown}"
+
+
+def _width(band) -> str:
+  return "up to the bound" if math.isinf(band) else f"{band:g}"
 
 
 def _list(title: str, points: Iterable[str]) -> list[str]:

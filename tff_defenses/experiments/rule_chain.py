@@ -29,12 +29,8 @@ class Link(NamedTuple):
 
 def links(config) -> Iterator[Link]:
   """The rules of an `ExperimentConfig`, outermost first, up to one that is unknown."""
-  name, settings, seen, outer = (
-    config.defense,
-    config.defense_settings,
-    config.num_drawn,
-    None,
-  )
+  name, settings = config.defense, config.defense_settings
+  seen, outer = config.num_drawn, None
   while isinstance(name, str) and name in aggregators.AGGREGATORS:
     spec = aggregators.AGGREGATORS[name]
     yield Link(spec, seen, outer)

@@ -37,6 +37,7 @@ from tff_defenses.experiments import commands, flag_modes
 
 # TensorFlow's start-up messages drown ours; set the variable yourself to see them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault(runtime.ONEDNN, "1")  # for all processes alike; 0 switches it off
 
 FLAGS = flags.FLAGS
 _PLACES = ("data_dir", "cache_dir", "output_dir")

@@ -52,7 +52,9 @@ class Raw:
     self.name = "raw, one graph" if one_graph else "raw, steps"
 
     self._model = spec.build()
-    self._weights = weights
+    trainable = self._model.trainable_variables
+    self._variables = [*trainable, *self._model.non_trainable_variables]
+    self._weights = [*weights[0], *weights[1]]
     self._optimizer = OPTIMIZERS[case.optimizer][1](case.learning_rate)
     self._optimizer.build(self._model.trainable_variables)
     self._paths = [shard_set.path(i) for i in range(case.num_clients)]
@@ -73,19 +75,23 @@ class Raw:
     results = [self._train(dataset) for dataset in datasets]
     updates, losses = zip(*results, strict=True)
     mean = [np.mean(arrays, axis=0) for arrays in zip(*updates, strict=True)]
-    self._model.set_weights([w - u for w, u in zip(self._weights, mean, strict=True)])
+    self._set([w - u for w, u in zip(self._weights, mean, strict=True)])
     return time.perf_counter() - started, float(np.mean(losses))
 
   def _train(self, dataset):
     """One client: (update as a list of arrays, mean loss over its images)."""
-    self._model.set_weights(self._weights)
+    self._set(self._weights)
     for variable in self._optimizer.variables[:]:
       if "learning_rate" not in variable.name:
         variable.assign(self._tf.zeros_like(variable))
     loss = self._go_through(dataset)
-    trained = self._model.get_weights()
+    trained = [variable.numpy() for variable in self._variables]
     update = [w - t for w, t in zip(self._weights, trained, strict=True)]
     return update, loss
+
+  def _set(self, weights) -> None:
+    for variable, value in zip(self._variables, weights, strict=True):
+      variable.assign(value)
 
 
 def _build_process(case, spec, shard_set, weights):
@@ -103,7 +109,7 @@ def _build_process(case, spec, shard_set, weights):
     split.make_model_fn(spec.build),
     OPTIMIZERS[case.optimizer][0](case.learning_rate),
     dataset_computation=read,
-    initial_weights=tff.learning.models.ModelWeights(weights, []),
+    initial_weights=tff.learning.models.ModelWeights(*weights),
   )
 
 

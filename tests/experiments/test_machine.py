@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tff_defenses.experiments import machine, records
 
 CPU_INFO = """processor\t: 0
@@ -29,6 +31,14 @@ def test_what_the_file_does_not_say_is_unknown(tmp_path):
 
 def test_this_machine_has_a_name():
   assert machine.describe()["cpu"] != "unknown"
+
+
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_whether_onednn_was_asked_for_is_told(monkeypatch, value):
+  monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", value)
+  assert machine.describe()["onednn"] == value
+  monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+  assert machine.describe()["onednn"] == "not set"
 
 
 def test_a_run_lists_the_kinds_of_machines_in_turn(tmp_path):

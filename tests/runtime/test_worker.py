@@ -15,7 +15,7 @@ from tests.runtime.process_probe import (
   environment_of,
   is_running,
 )
-from tff_defenses.runtime import LocalWorker, WorkerError, process
+from tff_defenses.runtime import ONEDNN, LocalWorker, WorkerError, process
 
 _DRIVER = pathlib.Path(__file__).with_name("driver_script.py")
 
@@ -112,6 +112,19 @@ def test_threads_and_concurrency_follow_the_cores(worker):
   cores = len(os.sched_getaffinity(0))
   assert f"--max_concurrent_computation_calls={cores}" in arguments_of(worker.pid)
   assert environment_of(worker.pid)["TF_NUM_INTRAOP_THREADS"] == "2"
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
+def test_onednn_is_on_unless_the_environment_says_otherwise(
+  monkeypatch, tmp_path, given, found
+):
+  monkeypatch.delenv(ONEDNN, raising=False)
+  if given is not None:
+    monkeypatch.setenv(ONEDNN, given)
+  worker = LocalWorker(log_path=tmp_path / "log")
+  worker.start()
+  assert environment_of(worker.pid)["TF_ENABLE_ONEDNN_OPTS"] == found
+  worker.stop()
 
 
 def test_given_settings_reach_the_process(tmp_path):

@@ -6,13 +6,15 @@ import platform
 import re
 from typing import Any
 
+from tff_defenses import runtime
+
 _CPU_INFO = "/proc/cpuinfo"
 # What TensorFlow and oneDNN choose their loops by.
 _INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile")
 
 
 def describe(cpu_info: str | os.PathLike = _CPU_INFO) -> dict[str, Any]:
-  """CPU model, instructions that float32 results hang on, cores, operating system.
+  """CPU model and what else float32 results hang on; cores, operating system.
 
   Args:
     cpu_info: A file as Linux has it; what it does not say is "unknown", or absent.
@@ -23,6 +25,7 @@ def describe(cpu_info: str | os.PathLike = _CPU_INFO) -> dict[str, Any]:
   return {
     "cpu": _first(text, "model name", "unknown"),
     "instructions": [name for name in _INSTRUCTIONS if name in has],
+    "onednn": os.environ.get(runtime.ONEDNN, "not set"),  # the variable's value
     "cores": len(os.sched_getaffinity(0)),
     "system": f"{platform.system()} {platform.machine()}",
   }

@@ -37,7 +37,7 @@ def use_remote_workers(
 ) -> "Runtime":
   """Makes running workers TFF's default context.
 
-  Start one on each machine: `worker_binary --port=8000
+  Start one on each machine: `TF_ENABLE_ONEDNN_OPTS=1 worker_binary --port=8000
   --max_concurrent_computation_calls=4`. The traffic is not encrypted: private networks
   and tunnels only. Clients are split evenly over the workers and partial aggregates
   merged, so with two or more a computation must contain just one aggregation and return

@@ -40,7 +40,7 @@ def write(config, *, level=None, plrs=True):
     if plrs:
       put_plrs(folder, malicious, datasets.DATASETS[config.dataset].class_names, rng)
   np.savez(folder / "arrays.npz", **arrays)
-  for name in ("data", "machines"):
+  for name in ("data", "machines", "start"):
     (folder / f"{name}.json").write_text("{}")
   timing = {"round": range(1, config.rounds + 1), "seconds_aggregation": 0.1}
   pd.DataFrame(timing).to_csv(folder / "timing.csv", index=False)

@@ -29,17 +29,17 @@ from tff_defenses.runtime.errors import WorkerError
 
 
 def break_off(config, runtime, monkeypatch, method):
-  """Runs a config until the second scoring, which fails."""
+  """Runs a config until the scoring of round 2, the start's being the first."""
   original, calls = getattr(scoring.Scorer, method), []
 
-  def fail_at_second(self, weights):
+  def fail_at_third(self, weights):
     calls.append(weights)
-    if len(calls) == 2:
+    if len(calls) == 3:
       raise KeyboardInterrupt
     return original(self, weights)
 
   with monkeypatch.context() as patch:
-    patch.setattr(scoring.Scorer, method, fail_at_second)
+    patch.setattr(scoring.Scorer, method, fail_at_third)
     with pytest.raises(KeyboardInterrupt):
       loop.run(config, runtime)
 
@@ -61,7 +61,7 @@ def test_run_broken_off_and_resumed_gives_the_same_bytes(
   for file in ("metrics.csv", "clients.csv"):
     assert content(resumed.folder, file) == content(whole.folder, file)
   assert resumed.folder.read("timing.csv")["round"].tolist() == [1, 2, 3]
-  for file in ("summary.json", "arrays.npz"):
+  for file in ("start.json", "summary.json", "arrays.npz"):
     assert content(resumed.folder, file) == content(whole.folder, file)
 
 

@@ -33,13 +33,30 @@ def test_run_writes_its_files(name, request):
   result = request.getfixturevalue(name)
   found = {path.name for path in result.folder.path.iterdir()}
   tables = {"metrics.csv", "clients.csv", "timing.csv"}
-  files = {"config.json", "data.json", "machines.json", "summary.json"} | tables
+  files = {"config.json", "data.json", "machines.json", "start.json", "summary.json"}
+  files |= tables
   plrs = {"plr.npz"} if name == "flare_run" else set()
   assert found == files | plrs | {"arrays.npz", "checkpoint", ".claim"}
   assert list(result.summary) == list(records.SUMMARY_KEYS)
   assert result.folder.read_summary() == result.summary
   for table in ("metrics.csv", "timing.csv"):
     assert result.folder.read(table)["round"].tolist() == [1, 2, 3]
+
+
+def test_start_is_scored_as_the_rounds_are(toy, runtime):
+  result = loop.run(toy(rounds=1, **toy_runs.FEDAVG), runtime)
+  found = json.loads(content(result.folder, "start.json"))
+  fed = federation.build(result.config)
+  trainer = trainers.build(result.config, fed, runtime)
+  assert found == trainer.score(trainer.start(runtime))
+  assert found.keys() == {"accuracy", *BACKDOOR_KEYS}
+
+
+def test_start_of_a_run_that_goes_on_stays(toy, count_rounds):
+  count_rounds(toy(), fails_at=2)
+  resumed, result = count_rounds(toy())
+  assert resumed.stepped == [2, 3]
+  assert json.loads(content(result.folder, "start.json")) == {"accuracy": 0.0}
 
 
 def test_config_file_holds_settings_and_threat_model(fl_plas_run):

@@ -177,6 +177,7 @@ def test_discarded_run_leaves_its_config_alone(tmp_path):
   folder = claim(tmp_path)
   add_rounds(folder, 1, 2)
   folder.write_arrays({})
+  folder.keep_start({"accuracy": 0.1})
   folder.write_summary(SUMMARY)
   for name in ("checkpoint", "figures", "tensorboard"):
     (tmp_path / name).mkdir()

@@ -126,6 +126,9 @@ def _run(
   folder.keep_data(fed.digests(), begun=done > 0)
   folder.keep_rounds(done)
   folder.keep_machine(machine.describe())
+  if not done:
+    scores = trainer.score(states)
+    folder.keep_start({name: _plain(value) for name, value in scores.items()})
   board = round_tables.tensorboard_manager(folder.path) if tensorboard else None
   bar = _bar(config, done, progress)
   for round_number in bar:

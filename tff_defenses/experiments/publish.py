@@ -28,7 +28,7 @@ from tff_defenses.experiments.whole_files import write_text
 
 PUBLISHED = pathlib.Path("results") / "published"
 _RUN_FILES = (
-  *("config.json", "data.json", "machines.json"),
+  *("config.json", "data.json", "machines.json", "start.json"),
   *("metrics.csv", "clients.csv", "timing.csv"),
   *("summary.json", "failed.json"),
 )

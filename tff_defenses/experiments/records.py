@@ -1,12 +1,12 @@
 """The files of one run, written so that a stop at any moment loses nothing.
 
 config.json: everything, version and threat model included; data.json: digests of the
-images and labels, so that a run goes on with those it began with; metrics.csv: a row a
-round; clients.csv: a row a client a round; arrays.npz: what the figures need;
-summary.json: written last, so its presence says that the run is complete. All of them
-are the same bytes for the same config on one kind of CPU, however often the run was
-broken off. Two others differ: timing.csv, seconds and memory, and machines.json, the
-kinds of machines that the run was made on.
+images and labels, so that a run goes on with those it began with; start.json: scores
+before round 1; metrics.csv: a row a round; clients.csv: a row a client a round;
+arrays.npz: what the figures need; summary.json: written last, so its presence says that
+the run is complete. All of them are the same bytes for the same config on one kind of
+CPU, however often the run was broken off. Two others differ: timing.csv, seconds and
+memory, and machines.json, the kinds of machines that the run was made on.
 """
 
 import io
@@ -99,7 +99,8 @@ class RunFolder:
     with writing(self.path):
       self._metrics = None  # TFF's manager remembers which row was the last
       whole_files.remove_asides(self.path)
-      for name in ("summary.json", "plr.npz", *(["arrays.npz"] if last == 0 else [])):
+      of_start = ["start.json", "arrays.npz"] if last == 0 else []
+      for name in ("summary.json", "plr.npz", *of_start):
         (self.path / name).unlink(missing_ok=True)
       for name in round_tables.NAMES:
         round_tables.cut(self.path / name, last)
@@ -125,6 +126,11 @@ class RunFolder:
       )
     with writing(self.path):
       whole_files.write_json(file, digests)
+
+  def keep_start(self, scores: Mapping[str, float | None]) -> None:
+    """Writes start.json: the metrics of the model before round 1; null: no number."""
+    with writing(self.path):
+      whole_files.write_json(self.path / "start.json", scores)
 
   def keep_machine(self, description: Mapping[str, Any]) -> None:
     """Adds a machine to machines.json, unless the run was last made on such a one."""

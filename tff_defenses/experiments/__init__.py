@@ -17,9 +17,9 @@ Where to look, from the command line down:
   its files records (round_tables, run_record, machine, whole_files), checkpoint,
             plr_files, file_digest
   many runs grid (grid_state), jobs, claims, progress, shared_runs, calibration
-  reports   run_values, run_faults, scorecard, verdicts, comparisons, statistics,
-            grid_scores, report (report_*, scorecard_document); readme_tables,
-            results_section, publish, reproducing_page
+  reports   run_values, run_faults, start_scores, scorecard, verdicts, comparisons,
+            statistics, grid_scores, report (report_*, scorecard_document);
+            readme_tables, results_section, publish, reproducing_page
   figures   figures, paper_figures (paper_series), plots, curve_plots, plr_plots,
             plr_projection, plot_style, plot_checks
 """

@@ -12,6 +12,7 @@ from tff_defenses.experiments import (
   run_faults,
   run_values,
   scorecard,
+  start_scores,
   statistics,
   verdicts,
 )
@@ -26,11 +27,12 @@ _MARKS = {
   verdicts.RUNNING: "...",
   verdicts.MISSING: "",
 }
+_STARTS = "Before round 1"
 _OWN_DEFENSES = ("flare", "fl_plas")
 
 
 def of_scorecard(card: scorecard.Scorecard) -> Document:
-  """Counts, the table as printed, every cell, notes, tests, and what is unstated."""
+  """Counts, table, tests, starts, every cell, its notes, and what is unstated."""
   table = card.plan.table
   tests = comparisons.against(table.paper, card.printed)  # one reading, one test
   listed, notes = _long_list(card.scores)
@@ -38,6 +40,7 @@ def of_scorecard(card: scorecard.Scorecard) -> Document:
     _lines("Problems", card.faults),
     as_printed(card),
     _tests(f"Against {table.paper}", tests),
+    _lines(_STARTS, start_scores.of(card.runs)),
     listed,
     _lines("Notes", [f"[{i}] {note}" for i, note in enumerate(notes, start=1)]),
     _lines("Not stated in the paper", table.unstated),
@@ -69,6 +72,7 @@ def of_grid(
   blocks = (
     _lines("Problems", [*faults, *run_faults.of(runs)]),
     _grid_table(rows),
+    _lines(_STARTS, start_scores.of(runs)),
     _lines("Failed runs", errors),
     _tests("Paired by seed", tests),
   )

@@ -39,7 +39,7 @@ reduced and none counts as reproduced. Not scaled are how many clients there are
 of them attack, how long attackers train by themselves (`mal_epochs`) and the images that
 semantic and edge-case attackers hold: at a small scale they train longer, and on more,
 than honest clients do. Nor are auxiliary and root images, or FL-PLAS's pre-trained start:
-it is made once, about five minutes for MNIST and half an hour or more for CIFAR-10, and
+it is made once, about five minutes for MNIST and 45 for CIFAR-10, and
 kept. The Dirichlet split's smallest client shrinks with the images. `--variants=all` adds
 other readings of the papers, `--variants="split as published"` one of them, by its name
 or part of it. FL-PLAS's runs start from a model of clean training (MNIST: federated

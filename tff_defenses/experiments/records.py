@@ -99,8 +99,8 @@ class RunFolder:
     with writing(self.path):
       self._metrics = None  # TFF's manager remembers which row was the last
       whole_files.remove_asides(self.path)
-      of_start = ["start.json", "arrays.npz"] if last == 0 else []
-      for name in ("summary.json", "plr.npz", *of_start):
+      made_anew = ["start.json", "arrays.npz"] if last == 0 else []
+      for name in ("summary.json", "plr.npz", *made_anew):
         (self.path / name).unlink(missing_ok=True)
       for name in round_tables.NAMES:
         round_tables.cut(self.path / name, last)

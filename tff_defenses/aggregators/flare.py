@@ -83,7 +83,11 @@ def neighbour_votes(distances, fraction: float = 0.5) -> tf.Tensor:
 
   Returns:
     ct, [n] int32 in 0..n-1; sums to n (k - 1).
+
+  Raises:
+    ValueError: `fraction` is outside its range.
   """
+  checks.check_fraction("neighbour_votes", "fraction", "k / n, Alg. 1", fraction)
   distances = tf.cast(distances, tf.float64)
   num_clients = tf.shape(distances)[0]
   first = tf.fill([num_clients], tf.constant(-np.inf, tf.float64))
@@ -101,9 +105,13 @@ def trust_scores(votes, temperature: float = 1.0, mode: str = "paper") -> tf.Ten
     mode: "paper", or "mean_votes": tau is multiplied with the mean number of votes, as
       the authors' code does.
 
+  Raises:
+    ValueError: an unknown mode.
+
   >>> [round(float(s), 6) for s in trust_scores(tf.constant([0, 1]))]
   [0.268941, 0.731059]
   """
+  checks.check_choice("trust_scores", "mode", mode, TEMPERATURE_MODES)
   votes = tf.cast(votes, tf.float32)
   scale = tf.constant(temperature, tf.float32)
   if mode == "mean_votes":
@@ -158,6 +166,8 @@ class FlareFactory(base.StackedModelAwareFactory):
     n), half to even; the authors' code has int(n / 2), one less at n = 3, 7, 11. It
     drops the first column as "self": with statistics clipped at 0 a client may
     there vote for itself, and the last client, their attacker, never gets a vote.
+    What lies behind the representations, the classifier, is not looked at: it weighs
+    what its client's representations earn.
     Models with BatchNorm are read with the moving statistics that `plr_fn` holds, the
     same for all clients; `create` warns of it.
   """
@@ -262,10 +272,9 @@ def _mmd_statistic(plrs, form, gamma) -> tf.Tensor:
     cross -= tf.linalg.trace(blocks)
   pairs = float(num_samples * (num_samples - 1))
   cross_pairs = float(num_samples**2) if form == "authors" else pairs
-  statistic = (within[:, tf.newaxis] + within) / pairs - 2.0 * cross / cross_pairs
-  upper = tf.linalg.band_part(statistic, 0, -1)
-  mirrored = upper + tf.transpose(upper)
-  return tf.linalg.set_diag(mirrored, tf.linalg.diag_part(statistic))
+  # To the last bit: (i, j) and (j, i) add the same numbers in another order.
+  cross = (cross + tf.transpose(cross)) / 2.0
+  return (within[:, tf.newaxis] + within) / pairs - 2.0 * cross / cross_pairs
 
 
 def _clipped(statistic, form):
@@ -276,14 +285,14 @@ def _clipped(statistic, form):
 def _squared_distances(plrs):
   """All pairs of the n * m PLRs, [n m, n m] float64, and o.
 
-  In float64: the Gram form cancels, and benign models differ by little.
+  From differences, in float64: a Gram matrix cancels, and benign models differ by
+  little; and it rounds a row by its place: copies of one model would not be equally far
+  from the others, and chance would decide ties instead of the index.
   """
   width = plrs.shape[-1]
   rows = tf.cast(tf.reshape(plrs, [-1, width]), tf.float64)
-  norms = tf.reduce_sum(rows**2, axis=1)
-  gram = tf.linalg.matmul(rows, rows, transpose_b=True)
-  squares = tf.maximum(norms[:, tf.newaxis] + norms - 2.0 * gram, 0.0)
-  return tf.linalg.set_diag(squares, tf.zeros_like(norms)), float(width)
+  squares = tf.map_fn(lambda row: tf.reduce_sum((rows - row) ** 2, axis=1), rows)
+  return squares, float(width)
 
 
 def _negative_fraction(statistic):

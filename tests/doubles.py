@@ -49,6 +49,15 @@ def run_plain(factory, updates, value_type=UPDATE_TYPE):
   return process.next(process.initialize(), updates)
 
 
+def a_second_later(tensor):
+  """The same tensor, a second after it is there."""
+  with tf.control_dependencies([tensor]):
+    begun = tf.timestamp()
+  waited = tf.while_loop(lambda t: tf.timestamp() < begun + 1, lambda t: [t], [begun])
+  with tf.control_dependencies(waited):
+    return tf.identity(tensor)
+
+
 def one_weight_model():
   """y = w x, loss (w x - y)^2, gradient 2 x (w x - y); w starts at 1."""
   layer = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")

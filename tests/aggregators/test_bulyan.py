@@ -160,3 +160,9 @@ def test_in_tff(variant):
   expected = bulyan.aggregate(stacked, 1, variant=variant, sizes=(4, 3))
   np.testing.assert_allclose(doubles.flat(output.result), expected, rtol=1e-6)
   assert output.measurements["guarantee_holds"]
+
+
+@pytest.mark.parametrize("name", ["variant", "stage2"])
+def test_a_misspelled_option_of_the_pure_rule_raises(name):
+  with pytest.raises(ValueError, match=f"`{name}` must be one of"):
+    bulyan.aggregate(np.eye(7, dtype=np.float32), 1, **{name: "trimm"})

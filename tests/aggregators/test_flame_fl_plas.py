@@ -61,3 +61,10 @@ def test_fl_plas_in_tff_has_the_squared_noise(rng):
     matrix, weights=np.zeros(7, "f"), noise_multiplier=0.1, variant="fl_plas"
   )
   np.testing.assert_allclose(doubles.flat(output.result), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["variant", "features"])
+def test_a_misspelled_option_of_the_pure_rule_raises(name):
+  rows = np.eye(6, dtype=np.float32)
+  with pytest.raises(ValueError, match=f"`{name}` must be one of"):
+    flame.aggregate(rows, weights=np.zeros(6, np.float32), **{name: "fl-plas"})

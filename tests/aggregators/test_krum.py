@@ -58,6 +58,19 @@ def test_near_equal_updates_far_from_the_origin_keep_their_order(rng):
   np.testing.assert_allclose(found, scores_by_numpy(updates, 1), rtol=1e-3)
 
 
+@pytest.mark.parametrize("length", [300, 1000, 10_000])
+def test_a_long_near_parallel_majority_hides_no_difference_of_the_others(length, rng):
+  """Seen from such a row, the others' differences would drown."""
+  honest = rng.normal(size=(9, 400))
+  long = length * rng.normal(size=400) + rng.normal(size=(21, 400))
+  updates = np.concatenate([honest, long]).astype(np.float32)
+  distances = krum.squared_distances(updates).numpy()
+  rows = updates.astype(float)
+  expected = ((rows[:, None] - rows) ** 2).sum(axis=-1)
+  np.testing.assert_allclose(distances[:9, :9], expected[:9, :9], rtol=1e-4)
+  np.testing.assert_allclose(distances[9:, 9:], expected[9:, 9:], rtol=1e-2)
+
+
 def test_permuting_clients_permutes_the_pick(rng):
   updates = rng.normal(size=(9, 20)).astype(np.float32)
   order = rng.permutation(9)
@@ -132,6 +145,11 @@ def test_authors_variant_needs_a_kernel():
 def test_more_picks_than_updates_are_refused():
   with pytest.raises(ValueError, match=r"`num_selected` \(m\) must be at most n = 5"):
     krum.aggregate(LINE, 1, num_selected=6)
+
+
+def test_a_misspelled_variant_raises():
+  with pytest.raises(ValueError, match="`variant`.*Did you mean 'authors'"):
+    krum.krum_scores(tf.eye(4), 1, variant="author")
 
 
 def test_numpy_numbers_are_numbers():

@@ -76,6 +76,19 @@ def test_no_examples_at_all_leave_the_weights():
 
 
 @pytest.mark.usefixtures("runtime")
+def test_a_finite_update_that_its_examples_make_infinite_is_left_out():
+  process = base.unify(mean.FiniteMeanFactory("examples"), doubles.UPDATE_TYPE)
+  infos = [
+    collections.OrderedDict(client_index=i, num_examples=600.0) for i in range(3)
+  ]
+  values = [doubles.update(2), doubles.update(1e36), doubles.update(4)]
+  output = process.next(process.initialize(), doubles.update(0), values, infos)
+  assert doubles.flat(output.result).tolist() == [3.0] * 7
+  assert output.measurements["num_rejected"] == 1
+  assert output.measurements["weight"].tolist() == [0.5, 0.0, 0.5]
+
+
+@pytest.mark.usefixtures("runtime")
 def test_inside_plain_tff_all_count_alike():
   output = doubles.run_plain(
     mean.FiniteMeanFactory("examples"), [doubles.update(x) for x in (1, 2)]

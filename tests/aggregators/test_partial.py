@@ -1,6 +1,7 @@
 """Eq. (8) by hand: the inner rule on shared columns, zero elsewhere."""
 
 import collections
+import copy
 import functools
 
 import numpy as np
@@ -110,6 +111,39 @@ def test_fltrust_leaves_out_what_its_server_trained_in_private_layers():
     np.testing.assert_allclose(output.measurements["root_norm"], 2, rtol=1e-6)
     np.testing.assert_allclose(output.result["a"], 1, rtol=1e-6)
     assert not output.result["b"].any()
+
+
+@pytest.mark.usefixtures("runtime")
+@pytest.mark.parametrize(
+  ("outer", "inner"), [([True, False], [True, True]), ([True, True], [True, False])]
+)
+def test_nested_masks_share_what_both_do(outer, inner):
+  """FLTrust's own update is cut by both: length 2, not the root of 7."""
+
+  def root_update_fn(weights):
+    return tf.nest.map_structure(tf.ones_like, weights)
+
+  factory = PARTIAL(PARTIAL(fltrust.FLTrustFactory(root_update_fn), inner), outer)
+  process = factory.create(doubles.UPDATE_TYPE)
+  output = process.next(
+    process.initialize(), doubles.update(0.0), [doubles.update(3.0)]
+  )
+  np.testing.assert_allclose(output.measurements["root_norm"], 2, rtol=1e-6)
+  np.testing.assert_allclose(output.result["a"], 1, rtol=1e-6)
+  assert not output.result["b"].any()
+
+
+def test_nested_masks_that_share_nothing_together_raise():
+  inner = PARTIAL(fltrust.FLTrustFactory(lambda weights: weights), [True, False])
+  with pytest.raises(ValueError, match="share a variable at least"):
+    PARTIAL(inner, [False, True]).create(doubles.UPDATE_TYPE)
+
+
+@pytest.mark.parametrize("inner", [krum.KrumFactory(2), flame.FlameFactory()])
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
+def test_a_copy_says_the_same(inner, make):
+  factory = PARTIAL(inner, [True, False])
+  assert repr(make(factory)) == repr(factory)
 
 
 @pytest.mark.usefixtures("runtime")

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from models import split
-from tests.doubles import equal
+from tests.doubles import a_second_later, equal
 from tff_defenses.learning import fl_plas
 from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE
 
@@ -61,6 +61,21 @@ class SendsItsStart:
     return craft
 
 
+class TakesASecond:
+  """Sends its honest update, late."""
+
+  sees = frozenset({"own_data"})
+
+  def build_craft(self, model, work):
+    del model, work
+
+    def craft(weights, dataset, round_number, honest, benign_mean):
+      del dataset, round_number, benign_mean
+      return [a_second_later(x) for x in honest], list(weights.non_trainable)
+
+    return craft
+
+
 class CountsBatches:
   """Sends the number of batches that it is given, in every place."""
 
@@ -96,8 +111,13 @@ def read_three_times(client):
   return batches().repeat(3)
 
 
-def run(attack, *, malicious=True, rounds=1, **settings):
-  """Rounds of one benign and one malicious client; (server state, client states)."""
+def run(attack, **settings):
+  """A round of one benign and one malicious client; (weights, client states)."""
+  state, states, _ = one_round(attack, **settings)
+  return state.global_model_weights, states
+
+
+def one_round(attack, *, malicious=True, **settings):
   process = fl_plas.build_fl_plas(
     MODEL_FN, SGD, ["norm"], None, read, training_attack=attack, **settings
   )
@@ -107,9 +127,7 @@ def run(attack, *, malicious=True, rounds=1, **settings):
     collections.OrderedDict(shard="", client_index=i, is_malicious=flag, seed=0)
     for i, flag in enumerate([False, malicious])
   ]
-  for _ in range(rounds):
-    state, states, _ = process.next(state, states, clients)
-  return state.global_model_weights, states
+  return process.next(state, states, clients)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +159,12 @@ def test_an_attack_may_pass_over_the_data_more_often(clean_run):
   """Three passes over two batches."""
   attacked, _ = run(CountsBatches(), attack_dataset_computation=read_three_times)
   assert_averaged_with(6, clean_run[0], attacked)
+
+
+@pytest.mark.usefixtures("runtime")
+def test_the_attacks_time_is_not_the_rules():
+  _, _, metrics = one_round(TakesASecond())
+  assert metrics["clients"]["seconds_training"] >= 1
 
 
 def test_without_a_malicious_client_nothing_changes(clean_run):

@@ -28,7 +28,11 @@ def pick(
     num_byzantine: f.
     variant: "paper": max(1, n_left - f - 2) squared distances count; "authors":
       n_left - 2 plain ones, f = 1.
+
+  Raises:
+    ValueError: an unknown variant.
   """
+  checks.check_choice("bulyan.pick", "variant", variant, VARIANTS)
   num_rows = tf.shape(distances)[0]
   spare = num_byzantine + 2
   if variant == "authors":
@@ -63,10 +67,14 @@ def aggregate(
   `sizes` are the numbers of parameters of the variables, which variant "authors" takes
   one by one (default: one variable).
 
+  Raises:
+    ValueError: an unknown variant or second stage.
+
   >>> rows = tf.constant([[0.0], [1.0], [2.5], [3.0], [5.0], [8.0], [100.0]])
   >>> round(float(aggregate(rows, 1)[0]), 6)
   2.166667
   """
+  checks.check_choice("bulyan.aggregate", "stage2", stage2, STAGES)
   updates = tf.convert_to_tensor(updates)
   return _bulyan(updates, num_byzantine, variant, stage2, sizes)[0]
 

@@ -44,10 +44,14 @@ def cosine_distances(updates, weights, *, features: str = "weights") -> tf.Tenso
     weights: theta, [d].
     features: "weights": of w_i = theta - update_i; "updates": of the updates.
 
+  Raises:
+    ValueError: unknown features.
+
   >>> rows = tf.constant([[1.0, 0.0], [0.0, 1.0]])
   >>> round(float(cosine_distances(rows, tf.constant([1.0, 1.0]))[0, 1]), 6)
   1.0
   """
+  checks.check_choice("cosine_distances", "features", features, FEATURES)
   if features == "weights":
     products = _products_of_weights(updates, weights)
   else:
@@ -127,7 +131,11 @@ def aggregate(
     round_number: from 1.
     features: "weights" or "updates"; None: what the variant takes.
     variant: "paper" or "fl_plas".
+
+  Raises:
+    ValueError: an unknown variant, or unknown features.
   """
+  checks.check_choice("flame.aggregate", "variant", variant, VARIANTS)
   key = _noise_key(seed, round_number)
   return _rule(updates, weights, noise_multiplier, key, features, variant)[0]
 

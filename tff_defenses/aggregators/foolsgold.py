@@ -2,8 +2,8 @@
 
 Reference: Fung et al., RAID 2020, Algorithm 1.
 Symbols: n updates of this round, H_i the sum of all updates of client i so far, cs_ij
-  the cosine of H_i and H_j, v_i its maximum over j != i, alpha_i the learning rate
-  (weight) of client i.
+  the cosine of H_i and H_j (cs_ii = 0), v_i its maximum over j, hence >= 0, alpha_i the
+  learning rate (weight) of client i.
 """
 
 import collections
@@ -73,7 +73,7 @@ class FoolsGoldFactory(base.StackedFactory):
   round; a malicious client alone looks like an honest one and weighs as much.
 
   Type: next: <state@SERVER, {U}@CLIENTS> -> <state, U, measurements>@SERVER; the state
-    is H, [number of clients seen so far, s], row k for the client of index k.
+    is H, [largest client index so far + 1, s], row k for the client of index k.
   Measurements: weight [n] float32, alpha / their sum, sums to 1, or 0 if all alpha
     are; alpha [n] float32 in [0, 1]; selected [n] bool, alpha > 0; max_similarity [n]
     float32, v; num_rejected int32.

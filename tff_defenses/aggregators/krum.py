@@ -19,10 +19,10 @@ _FAR = 0.1  # ours: such distances lose one digit of float32 at most
 def squared_distances(updates: tf.Tensor) -> tf.Tensor:
   """Pairwise squared L2 distances; [n, d] -> [n, n], zero diagonal.
 
-  From one Gram matrix. Where rows are much closer to each other than to zero, their
-  differences would drown in the rounding of their norms; then a second Gram matrix is
-  made, seen from the row of median norm, which an outlier cannot be while most updates
-  are honest. Distances too large for float32 are infinite.
+  From one Gram matrix. Where two rows are much closer to each other than to zero, their
+  difference would drown in the rounding of their norms; such pairs are taken from a
+  second Gram matrix, seen from the row of median norm, which an outlier cannot be while
+  most updates are honest. Distances too large for float32 are infinite.
   """
   gram = _symmetric(tf.linalg.matmul(updates, updates, transpose_b=True))
   norms = tf.linalg.diag_part(gram)
@@ -34,7 +34,8 @@ def squared_distances(updates: tf.Tensor) -> tf.Tensor:
     moved = updates - updates[geometry.middle_row(norms)]
     gram = _symmetric(tf.linalg.matmul(moved, moved, transpose_b=True))
     squares = tf.linalg.diag_part(gram)
-    return squares[:, tf.newaxis] + squares - 2.0 * gram
+    near = squares[:, tf.newaxis] + squares - 2.0 * gram
+    return tf.where(is_far, distances, near)
 
   distances = tf.cond(tf.reduce_all(is_far), lambda: distances, seen_from_the_middle)
   distances = tf.where(tf.math.is_nan(distances), np.inf, tf.maximum(distances, 0.0))
@@ -57,6 +58,9 @@ def krum_scores(
     variant: "paper": max(1, n - f - 2) squared distances; "authors" (FLARE's code):
       n - 3 plain distances whatever f is.
 
+  Raises:
+    ValueError: an unknown variant.
+
   >>> rows = tf.constant([[0.0], [1.0], [2.0], [4.0], [100.0]])
   >>> krum_scores(rows, 1).numpy().tolist()
   [5.0, 2.0, 5.0, 13.0, 18820.0]
@@ -67,7 +71,12 @@ def krum_scores(
 def scores_of(
   distances: tf.Tensor, num_byzantine: int | tf.Tensor, *, variant: str = "paper"
 ) -> tf.Tensor:
-  """`krum_scores` from squared distances; [n, n] -> [n]; the diagonal is not read."""
+  """`krum_scores` from squared distances; [n, n] -> [n]; the diagonal is not read.
+
+  Raises:
+    ValueError: an unknown variant.
+  """
+  checks.check_choice("krum", "variant", variant, VARIANTS)
   num_clients = tf.shape(distances)[0]
   spare = num_byzantine + 2
   if variant == "authors":
@@ -96,7 +105,7 @@ def aggregate(
   `columns` [d] bool limits the distances to some parameters (all by default).
 
   Raises:
-    ValueError: there are fewer updates than `num_selected`.
+    ValueError: there are fewer updates than `num_selected`, or an unknown variant.
   """
   num_clients = tf.convert_to_tensor(updates).shape[0]
   if num_clients is not None and num_selected > num_clients:

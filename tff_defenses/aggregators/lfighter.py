@@ -110,7 +110,8 @@ class LFighterFactory(base.StackedFactory):
     behind it. The authors start 2-means from random points; here it starts from every
     client and the one farthest from it and the best partition wins, so that the result
     depends neither on a seed nor on the order of the clients. With fewer than three
-    clients, or one cluster, all are kept.
+    clients, or one cluster, all are kept. Nothing but two columns of the classifier is
+    looked at: what else an update holds passes with them.
   """
 
   def _rule(self, updates, specs):

@@ -48,8 +48,10 @@ class FiniteMeanFactory(base.PlainFactory):
     ValueError: an unknown weighting. TypeError: `sum_factory` is no unweighted
       factory; in create: U holds a non-float.
   Deviations: as in TFF's mean, sums have the variables' own width: float16 holds no
-    sum of many examples, so weigh such models uniformly. With clients that drop
-    incomplete batches n_i is not the number of images that they hold.
+    sum of many examples, so weigh such models uniformly; and updates that are finite
+    times their weights may add up to infinity (two of 3e38), which loses the round.
+    With clients that drop incomplete batches n_i is not the number of images that they
+    hold.
   """
 
   weighting: str = "uniform"
@@ -74,9 +76,12 @@ class FiniteMeanFactory(base.PlainFactory):
 
     @tff.tensorflow.computation(value_type, base.INFO_TYPE)
     def shield(update, info):
-      finite = rows.all_finite(update)
+      weight = tf.constant(1.0) if uniform else info["num_examples"]
+      # As it enters the sum: a finite number times many examples may be none.
+      summand = tf.nest.map_structure(lambda x: x * tf.cast(weight, x.dtype), update)
+      finite = rows.all_finite(summand)
       clean = tf.nest.map_structure(lambda x: tf.where(finite, x, 0), update)
-      weight = tf.where(finite, 1.0 if uniform else info["num_examples"], 0.0)
+      weight = tf.where(finite, weight, 0.0)
       rejected = tf.cast(~finite, tf.float32)
       return clean, weight, collections.OrderedDict(row=[weight, rejected])
 

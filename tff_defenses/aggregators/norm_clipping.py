@@ -44,7 +44,8 @@ class NormClippingFactory(base.StackedFactory):
     ValueError: `max_norm` is not > 0. TypeError (in create): U holds a non-float.
   Deviations: FL-PLAS's Table 1 says that long updates are discarded, its Eq. (2) that
     they are clipped, as here. The mean norm counts malicious updates too: one huge
-    update lifts M and passes almost unclipped. Only a fixed M bounds the result.
+    update lifts M to 1 / n of its own length and is clipped to that, which is still any
+    length. Only a fixed M bounds the result.
   """
 
   max_norm: float | None = None

@@ -61,6 +61,9 @@ class PartialAggregationFactory(base.PlainFactory):
     self._inner = inner
     self._is_shared = is_shared
 
+  def __getnewargs__(self):  # for copies, which call `__new__`
+    return self._inner, self._is_shared
+
   def __repr__(self):
     return _repr(self._inner, self._is_shared)
 
@@ -111,15 +114,19 @@ class PartialAggregationFactory(base.PlainFactory):
 class _ModelAwarePartialFactory(base.ModelAwareFactory):
   """`PartialAggregationFactory` around a model-aware factory."""
 
-  def __init__(self, inner, is_shared):
+  def __init__(self, inner, is_shared, within: Sequence[bool] | None = None):
     self._inner = inner
     self._is_shared = is_shared
+    self._within = within  # what a partial aggregation around this one shares
 
   def __repr__(self):
     return _repr(self._inner, self._is_shared)
 
+  def on_shared(self, is_shared):
+    return _ModelAwarePartialFactory(self._inner, self._is_shared, tuple(is_shared))
+
   def create_unified(self, weights_type: tff.Type) -> tff.templates.MeasuredProcess:
-    mask = _mask(self._is_shared, weights_type)
+    mask = _mask(self._is_shared, weights_type, self._within)
     inner = self._inner.on_shared(mask).create_unified(weights_type)
 
     @tff.tensorflow.computation(weights_type)
@@ -140,8 +147,8 @@ class _ModelAwarePartialFactory(base.ModelAwareFactory):
     return base.measured_process(inner.initialize, next_fn)
 
 
-def _mask(is_shared, value_type) -> list[bool]:
-  """`is_shared` as a list that fits the type."""
+def _mask(is_shared, value_type, within=None) -> list[bool]:
+  """`is_shared` as a list that fits the type; False outside `within`."""
   who = "PartialAggregationFactory"
   stacking.check_value_type(who, value_type)
   length = len(tff.structure.flatten(value_type))
@@ -154,6 +161,8 @@ def _mask(is_shared, value_type) -> list[bool]:
       f"{who}: `is_shared` must hold one bool per variable, {length}, got {len(mask)}. "
       "`models.split.is_shared(names, shared_layers)` makes the list."
     )
+  if within is not None:
+    mask = [m and w for m, w in zip(mask, within, strict=True)]
   if not any(mask):
     raise ValueError(
       f"{who}: `is_shared` must share a variable at least, got none of {length}. "

@@ -42,7 +42,10 @@ class EdgeCaseAttack(fixed_set.FixedSetAttack):
     it is drawn once and rounded to whole pixel values, because shards are uint8. The
     true class is 0, aeroplane; FL-PLAS's text says "class 1". With `drop_remainder`, as
     in the FL-PLAS presets, the set's last 20 images are left out of an epoch; the
-    authors drop incomplete batches of the other clients' data only.
+    authors drop incomplete batches of the other clients' data only. These images are
+    scaled and padded as everybody's; the authors scale an attacker's by means of
+    (125.3, 123.0, 113.9) / 255 and deviations of (63.0, 62.1, 66.7) / 255, which the
+    noise is of here too, and pad by reflection, but score with the others' scaling.
   """
 
   target_label: int = 9

@@ -53,6 +53,10 @@ def choose(
 
   Raises:
     ValueError: a setting is outside its range, or the class has too few images.
+
+  Deviations: the authors' code takes a random training image of the class, and for
+    several targets random ones of any class, each with a wrong label of its own; here
+    all are the class's first images and are to be read as `target_class`.
   """
   _check_settings(kind, num_targets, trigger_value)
   if source_class == target_class:

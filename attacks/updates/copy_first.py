@@ -1,6 +1,7 @@
 """Collusion: all malicious clients send the update of the first of them.
 
-Reference: FLARE Sec. 7.1: several attackers submit the same malicious update.
+Reference: the code of FLARE's authors, where several attackers submit one and the same
+malicious update; the paper speaks of colluders with "nearly the same PLRs" (Sec. 5.2).
 Symbols: n updates, d parameters, delta = w - theta.
 """
 

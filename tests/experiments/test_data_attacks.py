@@ -224,8 +224,8 @@ MINE = """
 from attacks.data.trigger import TriggerAttack
 
 class Mine(TriggerAttack):
-  def _stamped(self, images):
-    return images * 0 + {value}
+  def _poisoned(self, images, labels, malicious_index):
+    return images * 0 + {value}, labels
 """
 
 

@@ -91,6 +91,16 @@ def test_boxes_are_benign_and_dots_malicious(axes):
   assert legend(axes) == ["benign", "malicious"]
 
 
+@pytest.mark.parametrize(
+  ("benign", "malicious"), [([-0.09, -0.05], [0.19]), ([-0.09, -0.05], [-0.04])]
+)
+def test_values_below_zero_lie_in_the_frame(axes, benign, malicious):
+  """Eq. (4) of equal models is -2 / (m - 1)."""
+  plr_plots.draw_boxes(axes, {"fMNIST": (np.array(benign), np.array(malicious))})
+  low, high = axes.get_ylim()
+  assert low <= min(benign) and high >= max(0, *malicious) and not axes.yaxis_inverted()
+
+
 def test_flags_that_are_up_are_full(axes):
   flags = {"detected": ([1, 2, 3], [True, False, True]), "wrong": ([2], [False])}
   plr_plots.draw_flags(axes, flags)

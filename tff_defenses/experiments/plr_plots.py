@@ -128,7 +128,8 @@ def draw_boxes(axes, groups: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Non
     )
   axes.set_xticks(range(len(groups)), groups, fontsize=8)
   axes.set_xlim(-0.6, len(groups) - 0.4)
-  axes.set_ylim(0)
+  low, high = axes.get_ylim()
+  axes.set_ylim(min(low, 0), max(high, 0))  # Eq. (4) is negative for like models
   axes.grid(axis="y", alpha=0.3)
   axes.legend(ncols=2, **_BELOW)
 

@@ -39,7 +39,7 @@ def record(config: ExperimentConfig) -> dict[str, Any]:
 def colludes(config: ExperimentConfig) -> bool:
   """Whether all attackers of a training attack send what the first of them would.
 
-  Those of FLARE do (Sec. 7.1), others do not, unless `collude` says otherwise.
+  Those of FLARE do (its authors' code), others do not, unless `collude` says otherwise.
   """
   alone = config.num_malicious < 2 or (
     config.participation == "fixed_frequency" and config.num_malicious_drawn < 2

@@ -15,8 +15,8 @@ def build_update_attack(config: config_lib.ExperimentConfig, aggregator):
   """The update attack of a run; None without one.
 
   Several malicious clients that train an attack of FLARE send what the first of them
-  would send (FLARE Sec. 7.1), other training attackers each their own; the attack
-  setting `collude`, "copy" or "none", says otherwise.
+  would send, as in its authors' code, other training attackers each their own; the
+  attack setting `collude`, "copy" or "none", says otherwise.
 
   Args:
     config: Names the attack and its settings.

@@ -66,8 +66,7 @@ def _attack_of(cell) -> str:
 def _checked(score, row):
   """The score, taken back if a clean model would do and no success was seen beside."""
   cell = score.cell
-  is_hold = _is_success(cell) and any(map(cell.holds, _of_a_clean_model(cell)))
-  if score.kind != REPRODUCED or not is_hold:
+  if score.kind != REPRODUCED or not _is_hold(cell):
     return score
   most = cell.reported + (cell.band if cell.bound is None else 0.0)  # of a hold
   found = [_in_seeds_of(score, o) for o in row if _should_be_reached(o.cell, most)]
@@ -91,16 +90,25 @@ def _is_success(cell) -> bool:
   return cell.metric in _SUCCESS or cell.metric.endswith(_COUNTS_TARGET_CLASS)
 
 
-def _of_a_clean_model(cell) -> tuple[float, ...]:
-  """What no success at all is, in %.
+def _is_hold(cell) -> bool:
+  """Whether a model without a backdoor would do: one lies within the cell's band."""
+  if not _is_success(cell):
+    return False
+  most = _most_of_a_clean_model(cell)
+  return any(map(cell.holds, (0.0, most, min(cell.reported, most))))
 
-  FL-PLAS counts triggered images of the target class among the successes, 1 in c; where
-  an attack has images of its own, none is of that class.
+
+def _most_of_a_clean_model(cell) -> float:
+  """Up to what there is no success at all, in %.
+
+  FL-PLAS counts triggered images of the target class among the successes, 1 in c, of
+  which a model without a backdoor reads most; where an attack has images of its own,
+  none is of that class.
   """
   if not cell.metric.endswith(_COUNTS_TARGET_CLASS):
-    return (0.0,)
+    return 0.0
   dataset = {**presets.PRESETS[cell.preset], **cell.settings}["dataset"]
-  return 0.0, 100.0 / datasets.DATASETS[dataset].num_classes
+  return 100.0 / datasets.DATASETS[dataset].num_classes
 
 
 def _should_be_reached(cell, most) -> bool:

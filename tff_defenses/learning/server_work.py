@@ -199,8 +199,9 @@ def combine_statistics(old, new, info, measurements, form: str = "mean"):
   Reference: FL-PLAS keeps statistics local; for whole models the papers say nothing.
   "mean": the clients' mean. A rule that reports `weight` or `trust` weighs their
   statistics alike; under any other factory all finite ones count equally. "first":
-  those of the client with the lowest index, as FL-PLAS's code has it under FedAvg, RSA
-  and norm clipping. "initial": `old`, as there under FLTrust and FLAME. Without finite
+  those of the client with the lowest index, for FL-PLAS's code, which takes the first
+  received, in random order but malicious ones before others, under FedAvg, RSA and norm
+  clipping. "initial": `old`, as there under FLTrust and FLAME. Without finite
   ones `old` stays in any case.
 
   Deviations: the weights are those that the rule reports, also where it works

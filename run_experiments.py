@@ -202,8 +202,9 @@ def _plan(settings):
   if FLAGS.preset is not None:
     extra = ["preset", *extra]
   if extra:
+    names = ", ".join(f"--{name}" for name in extra)
     raise ValueError(
-      f"--reproduce takes its settings from the table, got --{extra[0]} as well. "
+      f"--reproduce takes its settings from the table, got {names} as well. "
       "Narrow it by --dataset, --defense, --attack, --rows, --seeds; shrink it by "
       "--scale."
     )
@@ -239,8 +240,9 @@ def _run(configs, plan=None) -> int:
 
 def _foretell(configs, **settings) -> int:
   print("\n".join(config.output_dir for config in configs), flush=True)
-  print("\n" + commands.hours(configs, _runtime, jobs=FLAGS.jobs, **settings))
-  return 0
+  text, ok = commands.hours(configs, _runtime, jobs=FLAGS.jobs, **settings)
+  print(f"\n{text}")
+  return 0 if ok else 1
 
 
 def _settings() -> dict:
@@ -258,7 +260,8 @@ def _numbers(name, number, texts):
   try:
     return None if texts is None else [number(text) for text in texts]
   except ValueError as error:
-    raise ValueError(f"--{name} takes numbers, got {','.join(texts)}.") from error
+    kind = "whole numbers" if number is int else "numbers"
+    raise ValueError(f"--{name} takes {kind}, got {','.join(texts)}.") from error
 
 
 def _json(name, text):

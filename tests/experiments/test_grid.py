@@ -1,5 +1,7 @@
 """Several runs: shared with other processes, marked when they fail, tabled."""
 
+import dataclasses
+import json
 import threading
 import time
 
@@ -7,7 +9,15 @@ import pytest
 
 from tests.experiments import pretended_runs
 from tests.experiments.toy_runs import toy
-from tff_defenses.experiments import claims, figures, grid, loop, progress, records
+from tff_defenses.experiments import (
+  claims,
+  figures,
+  grid,
+  loop,
+  progress,
+  records,
+  run_record,
+)
 from tff_defenses.experiments import jobs as jobs_lib
 from tff_defenses.experiments.config import ConfigError
 from tff_defenses.experiments.errors import OutputError
@@ -173,10 +183,31 @@ def test_faults_and_foreign_folders_are_told_before_anything_is_run(pretend, tmp
   with pytest.raises(ConfigError, match="rounds"):
     grid.run([configs[0], toy(tmp_path / "x", tmp_path, rounds=0)], None)
   other = {"version": "9.9", "config_hash": configs[1].hash()}
-  records.RunFolder(configs[1].output_dir, other)
+  run = records.RunFolder(configs[1].output_dir, other)
+  run.write_summary(pretended_runs.SUMMARY)
   with pytest.raises(OutputError, match=r"run1 holds the run of another version \(9.9"):
     grid.run(configs, None)
   assert log() == []
+
+
+def test_nothing_is_discarded_for_what_is_then_refused(pretend, tmp_path):
+  """Complete runs stay if `--noresume` comes with data that are not there."""
+  done = pretended_runs.configs(tmp_path, 2)
+  grid.run(done, None)
+  lost = [
+    dataclasses.replace(c, dataset="mnist", data_dir=str(tmp_path / "none"))
+    for c in done
+  ]
+  for config, other in zip(done, lost, strict=True):  # as if they had been made so
+    described = run_record.describe(other)
+    file = progress.folder(config) / "config.json"
+    file.write_text(json.dumps(described, default=str))
+  before = {f: f.read_bytes() for f in tmp_path.glob("run*/*") if f.is_file()}
+  with pytest.raises(ConfigError, match="MNIST"):
+    grid.run(lost, None, reuse=False)
+  with pytest.raises(ConfigError, match="MNIST"):
+    jobs_lib.run(lost, 2, ["none.py"], reuse=False)
+  assert {f: f.read_bytes() for f in tmp_path.glob("run*/*") if f.is_file()} == before
 
 
 def test_run_that_another_process_holds_is_waited_for_and_taken_over(pretend, tmp_path):

@@ -58,6 +58,7 @@ def test_folder_of_the_same_config_is_taken_up(tmp_path):
   ],
 )
 def test_folder_of_another_config_raises_and_is_left_alone(tmp_path, found, sentence):
+  add_rounds(claim(tmp_path), 1, 1)
   (tmp_path / "config.json").write_text(found)
   with pytest.raises(OutputError, match=f"holds the run of another {sentence}"):
     claim(tmp_path)
@@ -77,9 +78,30 @@ def test_folder_of_another_config_raises_and_is_left_alone(tmp_path, found, sent
   ],
 )
 def test_settings_that_differ_are_named_with_both_values(tmp_path, changes, sentence):
-  claim(tmp_path)
+  add_rounds(claim(tmp_path), 1, 1)
   with pytest.raises(OutputError, match=sentence):
     claim(tmp_path, config_hash="x", **changes)
+
+
+@pytest.mark.parametrize("found", ["{}", "damaged", '{"name": "theirs"}'])
+def test_a_config_that_is_no_runs_is_never_written_over(tmp_path, found):
+  (tmp_path / "config.json").write_text(found)
+  with pytest.raises(OutputError, match="holds the run of another version"):
+    claim(tmp_path)
+  assert (tmp_path / "config.json").read_text() == found
+
+
+def test_a_run_without_a_whole_round_gives_way(tmp_path):
+  """Refused for a setting, it would refuse the command with the setting mended."""
+  folder = claim(tmp_path)
+  folder.keep_data({"server": "a"}, begun=False)
+  folder.keep_start({"accuracy": 0.1})
+  folder.keep_machine({"cpu": "a"})
+  changed = {**CONFIG, "config_hash": "x", "seed": 2}
+  records.check_owner(tmp_path, changed)
+  claim(tmp_path, config_hash="x", seed=2)
+  assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+  assert json.loads((tmp_path / "config.json").read_text()) == changed
 
 
 def test_folder_that_cannot_be_made_raises(tmp_path):
@@ -168,7 +190,7 @@ def test_arrays_are_the_same_bytes_at_any_time(tmp_path, monkeypatch):
 
 
 def test_run_of_another_version_is_refused_by_name(tmp_path):
-  claim(tmp_path)
+  add_rounds(claim(tmp_path), 1, 1)
   with pytest.raises(OutputError, match=r"another version \(1.0, this one has 2.0\)"):
     claim(tmp_path, version="2.0")
 

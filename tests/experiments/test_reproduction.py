@@ -238,13 +238,13 @@ def test_plan_remembers_all_seeds_and_variants_ever_asked_for(tmp_path):
 @pytest.mark.parametrize(
   ("changes", "field"),
   [
-    ({"name": "flare:table2"}, "name"),
+    ({"name": "fl_plas:table4"}, "name"),
     ({"scale": 0.5}, "scale"),
     ({"from_scratch": True}, "from_scratch"),
   ],
 )
 def test_folder_of_another_plan_is_refused_by_name(tmp_path, changes, field):
-  settings = {"name": "flare:table3", "scale": 0.1, "output_dir": str(tmp_path)}
+  settings = {"name": "fl_plas:table5", "scale": 0.1, "output_dir": str(tmp_path)}
   plan(**settings).save()
   before = (tmp_path / "plan.json").read_bytes()
   with pytest.raises(OutputError, match=rf"{tmp_path} must hold .*`{field}`"):
@@ -268,8 +268,13 @@ def test_plan_of_another_version_is_read_and_not_added_to(tmp_path):
 
 
 def test_a_start_of_its_own_has_a_folder_of_its_own():
-  made = reproduction.plan("flare:table2", scale=0.1, from_scratch=True)
-  assert made.output_dir == "results/flare-table2-scratch-scale0.1"
+  made = reproduction.plan("fl_plas:table4", scale=0.1, from_scratch=True)
+  assert made.output_dir == "results/fl_plas-table4-scratch-scale0.1"
+
+
+def test_a_start_is_left_out_only_where_there_is_one():
+  with pytest.raises(ConfigError, match="`from_scratch` must be left out for flare:"):
+    reproduction.plan("flare:table2", from_scratch=True)
 
 
 @pytest.mark.parametrize(

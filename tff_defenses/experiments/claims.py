@@ -85,7 +85,7 @@ def failure(folder: str | os.PathLike) -> str | None:
   try:
     found = json.loads((pathlib.Path(folder) / FAILED).read_text())
     return f"{found['type']}: {found['error']}"
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     return None
   except (OSError, ValueError, KeyError, TypeError):
     return "failed.json cannot be read"

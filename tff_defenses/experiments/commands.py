@@ -87,9 +87,9 @@ def run(
   if jobs > 1:
     result = jobs_lib.run(configs, jobs, argv, reuse=resume)
   else:
-    from tff_defenses.experiments import grid
+    with make_runtime() as running:  # first: a wrong address is told at once
+      from tff_defenses.experiments import grid
 
-    with make_runtime() as running:
       result = grid.run(
         configs,
         running,
@@ -109,23 +109,34 @@ def hours(
   adopts: bool = False,
   resume: bool = True,
   jobs: int = 1,
-) -> str:
+) -> tuple[str, bool]:
   """The hours that the runs would take, after a short calibration.
 
   Args:
     configs, make_runtime, resume, jobs: See `run`.
     adopts: Whether runs that neighbouring folders have finished would be taken over.
 
+  Returns:
+    The text, and whether the runs would be begun: what refuses them is in the text.
+
   Raises:
     OutputError: a folder holds another run, which the runs themselves would refuse.
   """
-  from tff_defenses.experiments import calibration, records, run_record
+  from tff_defenses.experiments import records, run_record
 
   for config in configs:
     records.check_owner(config.output_dir, run_record.describe(config))
   with make_runtime() as running:
+    from tff_defenses.experiments import calibration, progress, trial_builds
+
     frame = calibration.estimate(configs, running, adopts=adopts, resume=resume)
-  return calibration.text(frame, jobs)
+    text = calibration.text(frame, jobs)
+    left = [c for c in configs if not resume or progress.status(c) != progress.DONE]
+    try:
+      trial_builds.check(left)
+    except ConfigError as error:
+      return f"{text}\n\nThese runs would be refused: {error}", False
+  return text, True
 
 
 def report(folder: str, plan=None) -> str:

@@ -51,9 +51,9 @@ _RANGES = {
   "malicious_fraction": (0, 1, "in [0, 1]"),
   "momentum": (0, 1, "in [0, 1]"),
   "rate_decay": (1e-9, 1, "in (0, 1]"),
-  "weight_decay": (0, math.inf, ">= 0"),
-  "learning_rate": (1e-12, math.inf, "> 0"),
-  "alpha": (1e-9, math.inf, "> 0"),
+  "weight_decay": (0, math.inf, "finite and >= 0"),
+  "learning_rate": (1e-12, math.inf, "finite and > 0"),
+  "alpha": (1e-9, math.inf, "finite and > 0"),
 }
 
 
@@ -63,7 +63,7 @@ def attacks_kind(attack: str) -> str | None:
 
 
 def problems(config: "ExperimentConfig") -> list[str]:
-  """All faults."""
+  """The faults: of single settings, or else of how they fit together."""
   faults = [*_unknown_names(config), *_numbers_out_of_range(config)]
   if not faults:  # what follows relies on known names and sound numbers
     faults += [*_clients_that_do_not_fit(config), *_data_that_do_not_fit(config)]

@@ -272,8 +272,16 @@ def _subset(size, limit, seed):
 
 def _least_images(config, chosen, available):
   """Of the smallest client: in proportion where images are left out, but ten."""
-  least = config.min_client_images
-  return min(least, max(10, round(least * chosen / available)))
+  wanted = config.min_client_images
+  least = min(wanted, max(10, round(wanted * chosen / available)))
+  if least * config.num_clients > chosen:
+    shown = "" if least == wanted else f" (of {wanted}, in proportion to the images)"
+    raise ValueError(
+      f"ExperimentConfig: `min_client_images` must be at most "
+      f"{chosen // config.num_clients} for {chosen} images and {config.num_clients} "
+      f"clients, got {least}{shown}. Lower it or `num_clients`."
+    )
+  return least
 
 
 def _write_shards(config, dataset, images, labels, attack, malicious):

@@ -48,8 +48,11 @@ def run(
       another run, or cannot be written, as on a full disk; finished rounds are kept.
   """
   if CHILD_VARIABLE not in os.environ:  # else the parent has done it for all
+    grid_state.check(configs)
+    trial_builds.check(configs if not reuse else _undone(configs))
     grid_state.prepare(configs, reuse=reuse)
-  trial_builds.check([c for c in configs if progress.status(c) != progress.DONE])
+  else:
+    trial_builds.check(_undone(configs))
   errors: dict[str, str] = {}
   settings = {"round_seconds": round_seconds, "tensorboard": tensorboard}
   with progress.Display(configs) as display:
@@ -61,6 +64,10 @@ def run(
   for config in configs:
     _draw(config)
   return grid_state.read(configs, errors)
+
+
+def _undone(configs):
+  return [c for c in configs if progress.status(c) != progress.DONE]
 
 
 def _is_settled(config, errors) -> bool:

@@ -71,10 +71,10 @@ def expand(
     if chosen.get("attack", NO_ATTACK) == NO_ATTACK:
       chosen |= {"attack_settings": {}, "malicious_fraction": 0.0}
     found.append(ExperimentConfig(**chosen, data_dir=data_dir, cache_dir=cache_dir))
-  idle_settings.check(settings, found)
+  idle = idle_settings.faults(settings, found)
   if any("all" in v for v in merged.values() if isinstance(v, list)):
     found = _without_misfits(found)
-  _check(found)
+  _check(found, idle)
   return _with_folders(found, output_dir)
 
 
@@ -125,8 +125,8 @@ def _without_misfits(configs):
   return sound or configs
 
 
-def _check(configs):
-  faults = list(dict.fromkeys(f for c in configs for f in c.problems()))
+def _check(configs, idle):
+  faults = list(dict.fromkeys([*idle, *(f for c in configs for f in c.problems())]))
   if faults:
     raise ConfigError(fault_list(faults, "in the settings"))
 

@@ -57,14 +57,8 @@ class GridResult:
     return "\n".join(lines)
 
 
-def prepare(configs: Sequence[ExperimentConfig], *, reuse: bool = True) -> None:
-  """Makes the runs ready for a new call: old failures are forgotten.
-
-  Args:
-    configs: Their faults, and folders that hold other runs, are told before anything
-      is started.
-    reuse: False: finished and broken-off runs are discarded too, but for those on
-      which another process works now.
+def check(configs: Sequence[ExperimentConfig]) -> None:
+  """Looks at configs and folders before anything is started, or discarded.
 
   Raises:
     ConfigError: a config has faults. OutputError: a folder holds the run of another
@@ -73,6 +67,19 @@ def prepare(configs: Sequence[ExperimentConfig], *, reuse: bool = True) -> None:
   for config in configs:
     config.check()
     records.check_owner(config.output_dir, run_record.describe(config))
+
+
+def prepare(configs: Sequence[ExperimentConfig], *, reuse: bool = True) -> None:
+  """Makes the runs ready for a new call: old failures are forgotten.
+
+  Args:
+    configs: Checked, by `check` and, where anything is discarded, by `trial_builds`.
+    reuse: False: finished and broken-off runs are discarded too, but for those on
+      which another process works now.
+
+  Raises:
+    OutputError: a folder cannot be written.
+  """
   for config in configs:
     path = progress.folder(config)
     if not (path / "config.json").exists():

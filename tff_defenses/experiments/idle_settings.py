@@ -6,8 +6,7 @@ from typing import Any
 import attacks
 from tff_defenses import aggregators
 from tff_defenses.experiments import rule_chain
-from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
-from tff_defenses.experiments.errors import fault_list
+from tff_defenses.experiments.config import NO_ATTACK, ExperimentConfig
 
 _NAMES = {"defense": aggregators.AGGREGATORS, "attack": attacks.ATTACKS}
 _OF_ATTACKS = {  # -> what asks for nothing
@@ -34,21 +33,21 @@ def is_keyed(kind: str, given: Mapping[str, Any]) -> bool:
   return bool(given) and all(name in _NAMES[kind] for name in given)
 
 
-def check(settings: Mapping[str, Any], configs: Sequence[ExperimentConfig]) -> None:
-  """Raises ConfigError if no run heeds a setting.
+def faults(
+  settings: Mapping[str, Any], configs: Sequence[ExperimentConfig]
+) -> list[str]:
+  """Tells each setting that no run heeds.
 
   Args:
     settings: As given by the user: not those of a preset.
-    configs: All runs that they lead to.
+    configs: All runs that they lead to; they may have faults of their own.
   """
-  faults = [
+  return [
     *_without_an_attack(settings, configs),
     *_of_nobody(settings, configs),
     *_without_their_choice(settings, configs),
     *_without_their_rule(settings, configs),
   ]
-  if faults:
-    raise ConfigError(fault_list(faults, "in the settings"))
 
 
 def _without_an_attack(settings, configs) -> Iterator[str]:

@@ -8,6 +8,7 @@ it looks at the folders, shows how far they are, and ends its children when it e
 import contextlib
 import logging
 import math
+import multiprocessing
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent import futures
 
 from tff_defenses.experiments import claims, grid_state, progress
 from tff_defenses.experiments.config import ExperimentConfig
@@ -55,6 +57,9 @@ def run(
     ConfigError, OutputError: as `grid.run`. WorkerError: all processes have ended and
       runs are left, or are being run by another command.
   """
+  grid_state.check(configs)
+  if not reuse:  # nothing may be discarded for what would then be refused
+    _try_builds(configs)
   grid_state.prepare(configs, reuse=reuse)
   logs = progress.log_folder(configs)
   with writing(logs):
@@ -70,6 +75,19 @@ def run(
     _watch(configs, children, display)
   _check_finished(configs, children, logs)
   return grid_state.read(configs)
+
+
+def _try_builds(configs):
+  """`trial_builds.check` in a process of its own, since it loads TensorFlow."""
+  spawn = multiprocessing.get_context("spawn")
+  with futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+    pool.submit(_check_builds, list(configs)).result()
+
+
+def _check_builds(configs):
+  from tff_defenses.experiments import trial_builds
+
+  trial_builds.check(configs)
 
 
 class _Child:

@@ -48,6 +48,12 @@ def publish(folder: pathlib.Path, target: pathlib.Path) -> None:
       the plan among them, cannot be read or written.
   """
   _check_apart(folder.resolve(), target.resolve())
+  begun = run_values.find(folder)
+  if begun and not any(map(_has_ended, begun)):
+    raise OutputError(
+      f"publish: {folder} must hold a run that has ended, got {len(begun)} that have "
+      "only begun. Give their command again first."
+    )
   reproduction.read(folder)  # a plan that cannot be read must not become a plain grid
   commands.report(str(folder))
   with writing(target):

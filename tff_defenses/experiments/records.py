@@ -59,8 +59,8 @@ class RunFolder:
       `version`.
 
   Raises:
-    OutputError: the folder holds the run of another config or version, or cannot be
-      written.
+    OutputError: the folder holds the run of another config or version, with a whole
+      round, or cannot be written.
   """
 
   def __init__(self, folder: str | os.PathLike, config: Mapping[str, Any]):
@@ -69,7 +69,9 @@ class RunFolder:
     check_owner(self.path, config)
     with writing(self.path):
       self.path.mkdir(parents=True, exist_ok=True)
-      if not (self.path / "config.json").exists():
+      if not _is_owner(self.path, config):  # of nothing, or of what had only begun
+        for name in ("data.json", "machines.json", "start.json"):
+          (self.path / name).unlink(missing_ok=True)
         whole_files.write_json(self.path / "config.json", config)
 
   @property
@@ -204,12 +206,17 @@ def damaged_summary(folder: pathlib.Path) -> OutputError:
 
 
 def check_owner(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
-  """Raises OutputError if a folder holds the run of another config or version."""
+  """Raises OutputError if a folder holds the run of another config or version.
+
+  One without a whole round, such as one that was refused, gives way.
+  """
   file = pathlib.Path(folder).expanduser() / "config.json"
   with writing(folder):
     if not file.exists():
       return
     found = _read_object(file)
+    if {"version", "config_hash"} <= set(found) and _has_only_begun(file.parent):
+      return
   for key, what in (("version", "version"), ("config_hash", "config")):
     if found.get(key) != config.get(key):
       settings = _differences(found, config) if key == "config_hash" else ""
@@ -218,6 +225,21 @@ def check_owner(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
         f"({found.get(key, 'none stated')}, this one has {config.get(key)}){settings}. "
         "Choose another folder or remove it."
       )
+
+
+def _is_owner(folder, config) -> bool:
+  """Whether a folder's config.json is there and says what `config` does."""
+  file = folder / "config.json"
+  found = _read_object(file) if file.exists() else {}
+  return all(found.get(k) == config.get(k) for k in ("version", "config_hash"))
+
+
+def _has_only_begun(folder) -> bool:
+  """Whether the run in a folder has neither a whole round nor an end."""
+  tables = [folder / name for name in round_tables.NAMES]
+  return not (folder / "summary.json").exists() and not any(
+    round_tables.whole_rounds(table) for table in tables
+  )
 
 
 def client_rows(

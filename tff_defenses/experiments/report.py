@@ -68,8 +68,9 @@ def read(output_dir: str | os.PathLike, plan: Any = None) -> Content:
   folder = pathlib.Path(output_dir).expanduser()
   if not folder.is_dir():
     raise OutputError(
-      f"report: `output_dir` must be a folder with runs, got {folder}, which does not "
-      "exist. Give the `--output_dir` of earlier runs."
+      f"report: `output_dir` must be a folder with runs, got {folder}, which "
+      f"{'is none' if folder.exists() else 'does not exist'}. Give the `--output_dir` "
+      "of earlier runs."
     )
   faults = []
   plan = plan or _plan(folder, faults)

@@ -176,6 +176,7 @@ def plan(
     output_dir=output_dir,
   )
   _check_has_cells(made, variants)
+  _check_has_starts(made)
   return made
 
 
@@ -212,6 +213,17 @@ def _settings(cell) -> dict[str, Any]:
   else:
     merged["attack_settings"] = cell.settings.get("attack_settings", {})
   return merged
+
+
+def _check_has_starts(made):
+  """Raises ConfigError if no run has a pre-trained start to leave out."""
+  if made.from_scratch and not any(
+    _settings(c).get("warmup_rounds") for c in made.cells
+  ):
+    raise ConfigError(
+      f"plan: `from_scratch` must be left out for {made.name}, whose runs have no "
+      "pre-trained start, got True."
+    )
 
 
 def _check_has_cells(made, variants):

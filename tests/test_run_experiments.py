@@ -132,7 +132,7 @@ def test_all_faults_are_told_at_once(tmp_path):
   [
     (["--defense_settings={bad"], "--defense_settings takes JSON"),
     (["--attack_settings=[1]"], "--attack_settings takes a JSON object"),
-    (["--seed=one"], "--seed takes numbers, got one"),
+    (["--seed=one"], "--seed takes whole numbers, got one"),
     (["--malicious_fraction=0.1,x"], "--malicious_fraction takes numbers, got 0.1,x"),
     (["--preset=tooy"], "Did you mean `toy`?"),
     (["--defense="], "`defense` must hold a value"),
@@ -141,7 +141,10 @@ def test_all_faults_are_told_at_once(tmp_path):
     (["--reproduce=flare:table3", "--dataset=mnist"], "`dataset` must be one of"),
     (["--reproduce=flare:table3", "--defense=flame"], "`defense` must be one of"),
     (["--reproduce=flare:table3", "--scale=2"], "`scale` must be in (0, 1]"),
-    (["--reproduce=flare:table3", "--rounds=3"], "got --rounds as well"),
+    (
+      ["--reproduce=flare:table3", "--rounds=3", "--model=lenet"],
+      "got --model, --rounds as well",
+    ),
     (["--reproduce=flare:table3", "--preset=toy"], "got --preset as well"),
     (
       ["--scale=0.1"],

@@ -102,6 +102,12 @@ def test_damaged_mark_is_still_a_failure(tmp_path, content):
   assert claims.failure(tmp_path) == "failed.json cannot be read"
 
 
+def test_nothing_has_failed_where_the_folder_is_a_file(tmp_path):
+  (tmp_path / "file").touch()
+  assert claims.failure(tmp_path / "file") is None
+  assert claims.failure(tmp_path / "file" / "run") is None
+
+
 def test_long_and_empty_messages_become_a_line():
   assert claims.sentence(ZeroDivisionError()) == "ZeroDivisionError"
   assert len(claims.sentence(ValueError("x " * 10_000))) == 600

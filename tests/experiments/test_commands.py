@@ -150,8 +150,19 @@ def test_the_hours_are_those_of_runs_done_anew_if_asked(plan, monkeypatch):
   monkeypatch.setattr(calibration, "estimate", estimate)
   monkeypatch.setattr(calibration, "text", lambda frame, jobs: "hours")
   for resume in (True, False):
-    commands.hours(plan.configs(), contextlib.nullcontext, adopts=True, resume=resume)
+    given = {"adopts": True, "resume": resume}
+    found = commands.hours(plan.configs(), contextlib.nullcontext, **given)
+    assert found == ("hours", True)
   assert [settings["resume"] for settings in asked] == [True, False]
+
+
+def test_what_would_refuse_the_runs_is_told_with_their_hours(plan, monkeypatch):
+  monkeypatch.setattr(calibration, "estimate", lambda *args, **settings: None)
+  monkeypatch.setattr(calibration, "text", lambda frame, jobs: "hours")
+  config = dataclasses.replace(plan.configs()[0], dataset="mnist", data_dir="/none")
+  text, ok = commands.hours([config], contextlib.nullcontext)
+  assert text.startswith("hours\n\nThese runs would be refused: 1 fault(s)")
+  assert "MNIST" in text and not ok
 
 
 def test_the_hours_of_a_run_whose_folder_is_anothers_are_refused(plan):

@@ -101,6 +101,13 @@ def test_smallest_client_shrinks_with_the_images_but_not_below_ten(
   assert federation._least_images(config, chosen, 4_000) == expected
 
 
+def test_a_smallest_client_that_is_too_large_is_told_by_its_flag(build):
+  settings = {"partition": "dirichlet", "max_train_images": 400}
+  words = r"`min_client_images` must be at most .* got \d+ \(of 90000, in proportion"
+  with pytest.raises(ValueError, match=words):
+    build(**settings, min_client_images=90_000)
+
+
 def test_smallest_client_of_a_split(build):
   settings = {"partition": "dirichlet", "alpha": 0.5, "max_train_images": 400}
   few, more = (

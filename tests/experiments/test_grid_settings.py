@@ -198,6 +198,13 @@ def test_faults_of_all_configs_are_told_once_each():
   assert str(raised.value).count("`rounds`") == 1
 
 
+def test_settings_that_nobody_heeds_are_told_with_the_other_faults():
+  with pytest.raises(ConfigError, match=r"^3 fault\(s\)") as raised:
+    expand(momentum=0.5, rounds=0, learning_rate=float("inf"))
+  for words in ("where `momentum` is given", "`rounds`", "must be finite and > 0"):
+    assert str(raised.value).count(words) == 1
+
+
 def test_unknown_preset_raises_with_the_nearest_name():
   with pytest.raises(ValueError, match="`preset` must be one of .*Did you mean `toy`"):
     expand("tooy")

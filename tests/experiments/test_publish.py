@@ -49,6 +49,14 @@ def test_a_folder_without_runs_is_refused(tmp_path):
   assert not (tmp_path / "published").exists()
 
 
+def test_a_folder_where_nothing_has_ended_is_refused_by_its_name(source, tmp_path):
+  for file in source.glob("*/summary.json"):
+    file.unlink()
+  with pytest.raises(OutputError, match=rf"{source} must hold a run that has ended"):
+    publish.publish(source, tmp_path / "published" / source.name)
+  assert not (tmp_path / "published").exists()
+
+
 def contents(folder):
   return {
     path.relative_to(folder): path.read_bytes()

@@ -225,6 +225,10 @@ def test_a_folder_with_one_run_is_a_grid_of_one(tmp_path):
 def test_no_folder_and_no_run_are_one_sentence_each(tmp_path):
   with pytest.raises(OutputError, match="does not exist"):
     fabricated.report_of(tmp_path / "nowhere")
+  (tmp_path / "file").touch()
+  with pytest.raises(OutputError, match="which is none"):
+    fabricated.report_of(tmp_path / "file")
+  (tmp_path / "file").unlink()
   with pytest.raises(OutputError, match=r"must hold runs.*Run some there first"):
     fabricated.report_of(tmp_path)
   fabricated.put(tmp_path, CONFIG)

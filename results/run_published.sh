@@ -60,7 +60,8 @@ for table in table4 table5; do
   reproduce "${full[@]}"
 done
 # FL-PLAS Tables 4 and 5, CIFAR-10, from a start that is not scaled: three quarters of an
-# hour for it, then eight minutes a run.
+# hour for it, then eight minutes a run; under edge-case several times that, since its
+# attackers' 500 images do not shrink.
 for table in table4 table5; do
   small=("fl_plas:$table" "fl_plas-$table-scale0.02" --dataset=cifar10 --scale=0.02)
   reproduce "${small[@]}" --attack=semantic --defense=fedavg,fl_plas,local

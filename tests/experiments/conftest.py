@@ -119,7 +119,8 @@ def count_rounds(monkeypatch):
       return trainer
 
     monkeypatch.setattr(trainers, "build", build)
-    runtime = types.SimpleNamespace(peak_memory_bytes=lambda: 0, shrink=lambda: None)
+    nothing = dict.fromkeys(("shrink", "shrink_if_short"), lambda: None)
+    runtime = types.SimpleNamespace(peak_memory_bytes=lambda: 0, **nothing)
     if fails_at is None:
       return trainer, loop.run(config, runtime, **settings)
     with pytest.raises(KeyboardInterrupt):

@@ -96,16 +96,18 @@ def test_resumed_run_does_again_what_no_checkpoint_holds(
   assert table["round"].tolist() == table["accuracy"].tolist() == done
 
 
-def test_memory_of_earlier_runs_is_given_back_before_the_first_round(toy, monkeypatch):
+def test_memory_is_given_back_before_the_first_round_and_between_two(toy, monkeypatch):
   done = []
-  trainer = counted_rounds.CountsRounds(toy(rounds=1))
+  trainer = counted_rounds.CountsRounds(toy(rounds=3))
   trainer.start = lambda *_, **__: (done.append("start"), (np.int32(0), []))[1]
   monkeypatch.setattr(trainers, "build", lambda *_, **__: trainer)
   runtime = types.SimpleNamespace(
-    peak_memory_bytes=lambda: 0, shrink=lambda: done.append("shrink")
+    peak_memory_bytes=lambda: 0,
+    shrink=lambda: done.append("shrink"),
+    shrink_if_short=lambda: done.append(len(trainer.stepped)),
   )
   loop.run(trainer.config, runtime)
-  assert done == ["shrink", "start"]
+  assert done == ["shrink", "start", 1, 2]
 
 
 def test_every_round_and_the_start_have_the_limit_that_was_asked_for(toy, count_rounds):

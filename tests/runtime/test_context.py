@@ -16,6 +16,8 @@ from tests.runtime.process_probe import ends_within, is_running
 from tff_defenses.runtime import (
   WorkerError,
   WorkerTimeoutError,
+  context,
+  process,
   use_local_worker,
 )
 
@@ -87,6 +89,29 @@ def test_worker_that_holds_too_much_is_replaced_and_no_other(
   assert own_runtime.worker.pid not in (None, first)
   assert count_to(3) == 3  # the new worker is the default context
   assert not caplog.messages
+
+
+def test_worker_that_holds_more_than_is_left_is_replaced(own_runtime, monkeypatch):
+  first, held = own_runtime.worker.pid, own_runtime.worker.resident_bytes
+  monkeypatch.setattr(process, "available_bytes", lambda: held // 2)
+  own_runtime.shrink_if_short()
+  assert own_runtime.worker.pid == first  # it holds too little to care
+  monkeypatch.setattr(context, "MOST_IDLE_BYTES", 0)
+  own_runtime.shrink_if_short()
+  assert own_runtime.worker.pid not in (None, first)
+  monkeypatch.undo()
+  second = own_runtime.worker.pid
+  own_runtime.shrink_if_short()
+  assert own_runtime.worker.pid == second
+
+
+def test_available_memory_is_read_from_what_linux_says(tmp_path):
+  assert 0 < process.available_bytes() < sys.maxsize
+  (tmp_path / "info").write_text("MemTotal: 9 kB\nMemAvailable:    5 kB\n")
+  assert process.available_bytes(tmp_path / "info") == 5 * 1024
+  (tmp_path / "info").write_text("MemTotal: 9 kB\n")
+  assert process.available_bytes(tmp_path / "info") == sys.maxsize
+  assert process.available_bytes(tmp_path / "absent") == sys.maxsize
 
 
 def test_worker_killed_during_a_call_is_replaced_and_the_call_repeated(

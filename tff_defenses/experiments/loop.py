@@ -143,6 +143,8 @@ def _run(
     if last or round_number % config.checkpoint_every == 0:
       folder.sync_rounds()
       saved.save(round_number, *states)
+    if not last:
+      runtime.shrink_if_short()
   _keep_plrs(trainer, runtime, states, folder.path, round_seconds)
   folder.write_summary(_summary(config, folder, trainer.traffic()))
 

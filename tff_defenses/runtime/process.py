@@ -96,6 +96,23 @@ def status_bytes(pid: int | None, field: str) -> int:
   return 1024 * int(match.group(1)) if match else 0
 
 
+def available_bytes(memory_info: str = "/proc/meminfo") -> int:
+  """Reads how much memory this machine can still give, without swapping.
+
+  Args:
+    memory_info: a file as Linux has it.
+
+  Returns:
+    The bytes; `sys.maxsize` if it does not say.
+  """
+  try:
+    text = pathlib.Path(memory_info).read_text()
+  except OSError:
+    return sys.maxsize
+  match = re.search(r"^MemAvailable:\s+(\d+) kB$", text, re.MULTILINE)
+  return 1024 * int(match.group(1)) if match else sys.maxsize
+
+
 def _run_in_staying_thread(popen: Callable[[], subprocess.Popen]) -> subprocess.Popen:
   outcome: list[subprocess.Popen | Exception] = []
   done = threading.Event()

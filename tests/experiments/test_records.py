@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tff_defenses.experiments import records
+from tff_defenses.experiments import claims, records
 from tff_defenses.experiments.errors import DataError, OutputError
 
 CONFIG = {"version": "1.0", "config_hash": "abc", "seed": 1}
@@ -89,6 +89,15 @@ def test_a_config_that_is_no_runs_is_never_written_over(tmp_path, found):
   with pytest.raises(OutputError, match="holds the run of another version"):
     claim(tmp_path)
   assert (tmp_path / "config.json").read_text() == found
+
+
+def test_a_run_in_its_first_round_does_not_give_way(tmp_path):
+  claim(tmp_path)
+  with (
+    claims.claim(tmp_path),
+    pytest.raises(OutputError, match="holds the run of another config"),
+  ):
+    records.check_owner(tmp_path, {**CONFIG, "config_hash": "x"})
 
 
 def test_a_run_without_a_whole_round_gives_way(tmp_path):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tff_defenses.experiments import detection, round_tables, whole_files
+from tff_defenses.experiments import claims, detection, round_tables, whole_files
 from tff_defenses.experiments.errors import DataError, OutputError, writing
 
 SUMMARY_KEYS = (
@@ -66,7 +66,7 @@ class RunFolder:
   def __init__(self, folder: str | os.PathLike, config: Mapping[str, Any]):
     self.path = pathlib.Path(folder).expanduser()
     self._metrics = None
-    check_owner(self.path, config)
+    _check_owner(self.path, config, gives_way=True)  # who holds the claim is us
     with writing(self.path):
       self.path.mkdir(parents=True, exist_ok=True)
       if not _is_owner(self.path, config):  # of nothing, or of what had only begun
@@ -208,14 +208,21 @@ def damaged_summary(folder: pathlib.Path) -> OutputError:
 def check_owner(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
   """Raises OutputError if a folder holds the run of another config or version.
 
-  One without a whole round, such as one that was refused, gives way.
+  One without a whole round, such as one that was refused, gives way, unless a process
+  works on it.
   """
-  file = pathlib.Path(folder).expanduser() / "config.json"
+  folder = pathlib.Path(folder).expanduser()
+  _check_owner(folder, config, gives_way=not claims.is_held(folder))
+
+
+def _check_owner(folder, config, *, gives_way):
+  file = folder / "config.json"
   with writing(folder):
     if not file.exists():
       return
     found = _read_object(file)
-    if {"version", "config_hash"} <= set(found) and _has_only_begun(file.parent):
+    is_a_run = {"version", "config_hash"} <= set(found)
+    if gives_way and is_a_run and _has_only_begun(folder):
       return
   for key, what in (("version", "version"), ("config_hash", "config")):
     if found.get(key) != config.get(key):

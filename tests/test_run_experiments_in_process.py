@@ -46,7 +46,7 @@ def recorders(monkeypatch):
   """In place of all that would run something or take long."""
   found = types.SimpleNamespace(
     run=Recorder(("the table", True)),
-    hours=Recorder("the hours"),
+    hours=Recorder(("the hours", True)),
     quick_start=Recorder("the quick start"),
     report=Recorder("the report"),
     check=Recorder([]),
@@ -213,6 +213,12 @@ def test_a_dry_run_foretells_and_runs_nothing(main, recorders, capsys):
   assert recorders.hours.call.settings == {"adopts": False, "resume": False, "jobs": 2}
   assert capsys.readouterr().out == f"{configs[0].output_dir}\n\nthe hours\n"
   assert make_runtime() == "a local worker" and recorders.run.calls == []
+
+
+def test_a_dry_run_of_what_would_be_refused_fails(main, recorders, monkeypatch, capsys):
+  monkeypatch.setattr(commands, "hours", lambda *_, **__: ("and why", False))
+  assert main(*TOY, "--dry_run") == 1
+  assert capsys.readouterr().out.endswith("\n\nand why\n")
 
 
 def test_a_dry_run_of_a_table_counts_what_neighbours_have_done(main, recorders):

@@ -274,7 +274,7 @@ def test_a_start_of_its_own_has_a_folder_of_its_own():
 
 def test_a_start_is_left_out_only_where_there_is_one():
   with pytest.raises(ConfigError, match="`from_scratch` must be left out for flare:"):
-    reproduction.plan("flare:table2", from_scratch=True)
+    reproduction.plan("flare:table2", from_scratch=True).configs()
 
 
 @pytest.mark.parametrize(

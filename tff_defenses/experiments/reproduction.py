@@ -75,8 +75,10 @@ class Plan:
     Seeds vary slowest, so that the whole table has a first value early.
 
     Raises:
-      ConfigError: lists the faults of all runs, each once.
+      ConfigError: lists the faults of all runs, each once, or no run has the start that
+        `from_scratch` leaves out.
     """
+    _check_has_starts(self)
     found = {}
     for seed in self.seeds:
       for cell in self.cells:
@@ -176,7 +178,6 @@ def plan(
     output_dir=output_dir,
   )
   _check_has_cells(made, variants)
-  _check_has_starts(made)
   return made
 
 

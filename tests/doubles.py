@@ -49,15 +49,6 @@ def run_plain(factory, updates, value_type=UPDATE_TYPE):
   return process.next(process.initialize(), updates)
 
 
-def a_second_later(tensor):
-  """The same tensor, a second after it is there."""
-  with tf.control_dependencies([tensor]):
-    begun = tf.timestamp()
-  waited = tf.while_loop(lambda t: tf.timestamp() < begun + 1, lambda t: [t], [begun])
-  with tf.control_dependencies(waited):
-    return tf.identity(tensor)
-
-
 def one_weight_model():
   """y = w x, loss (w x - y)^2, gradient 2 x (w x - y); w starts at 1."""
   layer = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
@@ -132,3 +123,33 @@ def image_dataset(images, labels, batch_size=2):
   """Batches as `models.split.make_model_fn` wants them."""
   data = collections.OrderedDict(x=np.float32(images), y=np.int32(labels))
   return tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
+
+
+class SlowAttack:
+  """Sends what was trained honestly, a second later: an attack of either kind."""
+
+  sees = frozenset({"own_training"})
+
+  def craft(self, deltas, malicious, *, weights, seed):
+    """As an attack on updates."""
+    del malicious, weights, seed
+    return _a_second_later(deltas), collections.OrderedDict()
+
+  def build_craft(self, model, work):
+    """As an attack in training."""
+    del model, work
+
+    def craft(weights, dataset, round_number, honest, benign_mean):
+      del dataset, round_number, benign_mean
+      return [_a_second_later(x) for x in honest], list(weights.non_trainable)
+
+    return craft
+
+
+def _a_second_later(tensor):
+  """The same tensor, a second after it is there."""
+  with tf.control_dependencies([tensor]):
+    begun = tf.timestamp()
+  waited = tf.while_loop(lambda t: tf.timestamp() < begun + 1, lambda t: [t], [begun])
+  with tf.control_dependencies(waited):
+    return tf.identity(tensor)

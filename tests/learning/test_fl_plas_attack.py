@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from models import split
-from tests.doubles import a_second_later, equal
+from tests.doubles import SlowAttack, equal
 from tff_defenses.learning import fl_plas
 from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE
 
@@ -57,21 +57,6 @@ class SendsItsStart:
     def craft(weights, dataset, round_number, honest, benign_mean):
       del dataset, round_number, honest, benign_mean
       return list(weights.trainable), list(weights.non_trainable)
-
-    return craft
-
-
-class TakesASecond:
-  """Sends its honest update, late."""
-
-  sees = frozenset({"own_data"})
-
-  def build_craft(self, model, work):
-    del model, work
-
-    def craft(weights, dataset, round_number, honest, benign_mean):
-      del dataset, round_number, benign_mean
-      return [a_second_later(x) for x in honest], list(weights.non_trainable)
 
     return craft
 
@@ -163,7 +148,7 @@ def test_an_attack_may_pass_over_the_data_more_often(clean_run):
 
 @pytest.mark.usefixtures("runtime")
 def test_the_attacks_time_is_not_the_rules():
-  _, _, metrics = one_round(TakesASecond())
+  _, _, metrics = one_round(SlowAttack())
   assert metrics["clients"]["seconds_training"] >= 1
 
 

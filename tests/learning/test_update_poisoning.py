@@ -9,7 +9,7 @@ import tensorflow_federated as tff
 
 from attacks.training import scaling
 from attacks.updates import copy_first, fang_krum, gaussian, inner_product, sign_flip
-from tests.doubles import a_second_later, one_weight_model
+from tests.doubles import SlowAttack, one_weight_model
 from tff_defenses.aggregators import base, krum, mean
 from tff_defenses.learning import fed_avg
 
@@ -232,27 +232,9 @@ def test_tffs_own_factories_take_crafted_updates():
   assert weight(state) == pytest.approx(1 + 3.5 / 3)
 
 
-class Slow:
-  """Crafts what came, a second later: of updates, or of one client."""
-
-  sees = frozenset({"own_training"})
-
-  def craft(self, deltas, malicious, *, weights, seed):
-    del malicious, weights, seed
-    return a_second_later(deltas), collections.OrderedDict()
-
-  def build_craft(self, model, work):
-    del model, work
-
-    def craft(weights, dataset, round_number, honest, benign_mean):
-      del dataset, round_number, benign_mean
-      return [a_second_later(x) for x in honest], list(weights.non_trainable)
-
-    return craft
-
-
 @pytest.mark.parametrize(
-  "attacks", [{"attack": Slow()}, {"attack": None, "training_attack": Slow()}]
+  "attacks",
+  [{"attack": SlowAttack()}, {"attack": None, "training_attack": SlowAttack()}],
 )
 def test_the_attacks_time_is_not_the_rules(attacks):
   _, metrics = one_round(build(**attacks), clients([3, 0], malicious=[1]))

@@ -23,6 +23,7 @@ import pandas as pd
 from tff_defenses.experiments import claims, detection, round_tables, whole_files
 from tff_defenses.experiments.errors import DataError, OutputError, writing
 
+_OWNER = {"version": "version", "config_hash": "config"}  # key -> in words
 SUMMARY_KEYS = (
   "accuracy",
   "attack_success_rate",
@@ -221,10 +222,10 @@ def _check_owner(folder, config, *, gives_way):
     if not file.exists():
       return
     found = _read_object(file)
-    is_a_run = {"version", "config_hash"} <= set(found)
+    is_a_run = set(_OWNER) <= set(found)
     if gives_way and is_a_run and _has_only_begun(folder):
       return
-  for key, what in (("version", "version"), ("config_hash", "config")):
+  for key, what in _OWNER.items():
     if found.get(key) != config.get(key):
       settings = _differences(found, config) if key == "config_hash" else ""
       raise OutputError(
@@ -238,7 +239,7 @@ def _is_owner(folder, config) -> bool:
   """Whether a folder's config.json is there and says what `config` does."""
   file = folder / "config.json"
   found = _read_object(file) if file.exists() else {}
-  return all(found.get(k) == config.get(k) for k in ("version", "config_hash"))
+  return all(found.get(key) == config.get(key) for key in _OWNER)
 
 
 def _has_only_begun(folder) -> bool:

@@ -34,6 +34,7 @@ class ModelSpec:
     shared_layers: layer-name patterns of FL-PLAS's default cut (`models.split`).
     cuts: other cuts worth naming, name -> patterns.
     normalisation: name in `models.inputs.NORMALISATIONS`.
+    has_moving_statistics: whether it holds BatchNorm's, which are not trained.
   """
 
   name: str
@@ -47,6 +48,7 @@ class ModelSpec:
   shared_layers: tuple[str, ...]
   cuts: Mapping[str, tuple[str, ...]]
   normalisation: str
+  has_moving_statistics: bool = False
 
   def __post_init__(self):
     object.__setattr__(self, "cuts", types.MappingProxyType(dict(self.cuts)))
@@ -92,6 +94,7 @@ def _resnet(name, anchor, num_parameters, cuts, **fixed) -> ModelSpec:
     shared_layers=_RESNET_LAYERS,
     cuts=cuts,
     normalisation="cifar",
+    has_moving_statistics=True,
   )
 
 
@@ -160,6 +163,7 @@ MODELS: dict[str, ModelSpec] = {
     shared_layers=_mobilenet_through(12),
     cuts={**_TABLE_7, "all": ALL_SHARED},
     normalisation="cifar",
+    has_moving_statistics=True,
   ),
   "resnet18": _resnet(
     "resnet18",

@@ -158,6 +158,14 @@ def test_without_an_attack_equal_runs_are_made_once():
       },
       "a rule that heeds `root_epochs`",
     ),
+    (
+      {"moving_statistics": "authors"},
+      "`model` must have BatchNorm, .* got lenet and fedavg",
+    ),
+    (
+      {"moving_statistics": "authors", "model": "mobilenet", "defense": "fl_plas"},
+      "`defense` a global model, .* got mobilenet and fl_plas",
+    ),
     ({"participation": "random"}, "`clients_per_round` must be less .* got all 10"),
     ({"defense_settings": {"krum": {}}}, "`defense_settings` must name .* got 'krum'"),
     ({"momentum": 0.9}, "`optimizer` must be sgd where `momentum` is given, got adam"),
@@ -185,10 +193,18 @@ def test_settings_that_ask_for_nothing_or_that_some_run_heeds_are_not():
   twice = {"inner": "bucketing", "inner_settings": {"inner": "fltrust"}}
   assert len(expand(defense="fl_plas", defense_settings=twice, root_epochs=2)) == 1
   assert len(expand(participation="random", clients_per_round=5)) == 1
+  authors = {"dataset": "cifar10", "moving_statistics": "authors"}
+  assert len(expand(**authors, model="mobilenet")) == 1
   assert (
     len(expand("fl_plas_mnist", measure="extractor_swap", shared_cut="last_layer")) == 1
   )
   assert expand("fl_plas_mnist", momentum=0.5)[0].momentum == 0.5
+
+
+@pytest.mark.parametrize("unknown", [{"dataset": "minst"}, {"model": "mobilnet"}])
+def test_an_unknown_name_is_told_and_not_what_depends_on_it(unknown):
+  with pytest.raises(ConfigError, match=r"^1 fault\(s\)"):
+    expand(**unknown, moving_statistics="authors")
 
 
 def test_faults_of_all_configs_are_told_once_each():

@@ -92,6 +92,23 @@ def test_unknown_names_raise_with_those_of_the_table():
     plan("flare:table3", defenses=[])
 
 
+def test_all_that_a_table_does_not_have_is_told_at_once():
+  with pytest.raises(ConfigError) as caught:
+    plan(
+      "flare:table3",
+      scale=2,
+      seeds=[],
+      defenses=["krun"],
+      attacks=["fangkrum"],
+      rows=["no such row"],
+      variants=["no such reading"],
+    )
+  message = str(caught.value)
+  assert message.startswith("6 fault(s) in flare:table3:\n  - plan: `scale` must be")
+  for field in ("seeds", "defense", "attack", "rows", "variants"):
+    assert message.count(f"`{field}` must") == 1, field
+
+
 def test_a_table_is_narrowed_to_attacks():
   made = plan("flare:table3", attacks=["none", "krum_backdoor"], seeds=[0])
   assert {c.attack for c in made.configs()} == {"none", "krum_backdoor"}

@@ -110,6 +110,7 @@ def test_parameter_count_equals_the_arithmetic_and_the_published_number(name):
   counted = size(model.trainable_variables), len(model.trainable_variables)
   assert counted == BY_HAND[name] == PUBLISHED[name]
   assert MODELS[name].num_parameters == counted[0]
+  assert MODELS[name].has_moving_statistics == bool(model.non_trainable_variables)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -7,7 +7,7 @@ Where to look, from the command line down:
   settings  config (config_checks), presets, grid_settings (idle_settings): preset
             and flags -> configs
   papers    papers (paper_checks, paper_numbers/*.json), reproduction (narrowing,
-            scaling): table -> configs
+            scaling, plan_file): table -> configs
   data      datasets (dataset_specs, raw_files, tfds_files), held_out, partition, shards
             (shard_reader), federation: the clients of one experiment
   rules     aggregation (rule_chain): the defense; data_attacks, training_attacks,

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attacks
+import models
 from tff_defenses import aggregators
-from tff_defenses.experiments import rule_chain
+from tff_defenses.experiments import datasets, rule_chain
 from tff_defenses.experiments.config import NO_ATTACK, ExperimentConfig
 
 _NAMES = {"defense": aggregators.AGGREGATORS, "attack": attacks.ATTACKS}
@@ -100,6 +101,12 @@ def _without_their_rule(settings, configs) -> Iterator[str]:
         f"`defense` must be a rule that heeds `{name}` where it is given, got "
         f"{configs[0].defense}. Choose one, such as {example}, or leave out `{name}`."
       )
+  if _is_given(settings, "moving_statistics") and not any(map(_averages_them, configs)):
+    yield (
+      "`model` must have BatchNorm, and `defense` a global model, where "
+      f"`moving_statistics` is given, got {configs[0].model_name} and "
+      f"{configs[0].defense}. Choose one, such as mobilenet, or leave it out."
+    )
   if _is_given(settings, "participation") and all(
     config.num_drawn == config.num_clients for config in configs
   ):
@@ -115,6 +122,15 @@ def _is_given(settings, name) -> bool:
   values = settings.get(name)
   values = values if isinstance(values, list) else [values]
   return any(value not in (None, default) for value in values)
+
+
+def _averages_them(config) -> bool:
+  """Whether a run has moving statistics that the server makes global ones of."""
+  if config.model is None and config.dataset not in datasets.DATASETS:
+    return True  # nobody knows: the name is a fault of its own
+  model = models.MODELS.get(config.model_name)
+  is_global = "client_state" not in _needs(config)
+  return model is None or (model.has_moving_statistics and is_global)
 
 
 def _needs(config) -> set[str]:

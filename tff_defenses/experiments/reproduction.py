@@ -4,16 +4,14 @@ References: FLARE Sec. 6.1, 7; FL-PLAS Sec. 6, 7. Numbers and settings: `papers`
 """
 
 import dataclasses
-import json
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import tff_defenses
-from tff_defenses.experiments import narrowing, papers, presets, scaling, whole_files
+from tff_defenses.experiments import narrowing, papers, plan_file, presets, scaling
 from tff_defenses.experiments.config import NO_ATTACK, ConfigError, ExperimentConfig
-from tff_defenses.experiments.errors import OutputError, fault_list, writing
+from tff_defenses.experiments.errors import fault_list
 
 _FIXED = ("name", "scale", "from_scratch")
 _GROWING = ("variants", "seeds")  # a folder holds all that were ever asked for
@@ -95,19 +93,10 @@ class Plan:
     Raises:
       OutputError: the folder holds another plan, or cannot be written.
     """
-    file = pathlib.Path(self.output_dir).expanduser() / "plan.json"
-    content = {name: getattr(self, name) for name in _FIXED}
-    content = {"version": tff_defenses.__version__, **content}
-    found = _read_json(file)
-    if found is not None:
-      _check_same(self.output_dir, found, content)
-    for name in _GROWING:
-      before = [] if found is None else _grown(self.output_dir, found, name)
-      content[name] = sorted({*getattr(self, name), *before})
-    if found != content:
-      with writing(self.output_dir):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        whole_files.write_json(file, content)
+    fixed = {name: getattr(self, name) for name in _FIXED}
+    fixed = {"version": tff_defenses.__version__, **fixed}
+    growing = {name: getattr(self, name) for name in _GROWING}
+    plan_file.add(self.output_dir, fixed, growing)
 
   def _wants(self, cell):
     settings = _settings(cell)
@@ -150,29 +139,29 @@ def plan(
     output_dir: None: a folder below `results` that names table, start and scale.
 
   Raises:
-    ValueError: no such table. ConfigError: a number is outside its range, or the table
-      has no cell with a data set, defense, attack or row.
+    ValueError: no such table. ConfigError: a number is outside its range, the table has
+      no data set, defense, attack, row or variant of a name (all told at once), or no
+      cell with all that are asked for.
   """
   table = papers.load(name)
-  scaling.check(scale)
-  if seeds is None:
-    seeds = range(table.paper_runs or 1)
-  elif not seeds:
-    raise ConfigError("plan: `seeds` must hold a number at least, got none.")
+  chosen = _all_of(
+    name,
+    scale=lambda: scaling.check(scale),
+    seeds=lambda: _distinct_seeds(table, seeds),
+    datasets=lambda: _narrowed(table, "dataset", datasets),
+    defenses=lambda: _narrowed(table, "defense", defenses),
+    attacks=lambda: _narrowed(table, "attack", attacks),
+    rows=lambda: _chosen_rows(table, rows),
+    variants=lambda: narrowing.by_part(name, "variants", variants, table.variants),
+  )
   if output_dir is None:
     shown = "-scratch" if from_scratch else ""
     shown += "" if scale == 1 else f"-scale{scale:g}"
     output_dir = os.path.join("results", name.replace(":", "-") + shown)
   made = Plan(
     name=name,
-    scale=float(scale),
-    seeds=tuple(dict.fromkeys(seeds)),
-    datasets=_narrowed(table, "dataset", datasets),
-    defenses=_narrowed(table, "defense", defenses),
-    attacks=_narrowed(table, "attack", attacks),
-    rows=_chosen_rows(table, rows),
+    **chosen,
     from_scratch=from_scratch,
-    variants=narrowing.by_part(name, "variants", variants, tuple(table.variants)),
     data_dir=data_dir,
     cache_dir=cache_dir,
     output_dir=output_dir,
@@ -191,15 +180,15 @@ def read(folder: str | os.PathLike) -> Plan | None:
     OutputError: plan.json is damaged. That of another version is read: what its runs
       are worth by then `config.RECIPE` says.
   """
-  found = _read_json(pathlib.Path(folder).expanduser() / "plan.json")
+  found = plan_file.read(folder)
   if found is None:
     return None
   try:
     settings = {name: found[name] for name in _FIXED}
-    settings |= {name: _grown(folder, found, name) for name in _GROWING}
+    settings |= {name: plan_file.list_of(folder, found, name) for name in _GROWING}
     return plan(**settings, output_dir=os.fspath(folder))
   except (KeyError, TypeError, ValueError) as error:
-    raise _damaged(folder, error) from error
+    raise plan_file.damaged(folder, error) from error
 
 
 def _settings(cell) -> dict[str, Any]:
@@ -214,6 +203,20 @@ def _settings(cell) -> dict[str, Any]:
   else:
     merged["attack_settings"] = cell.settings.get("attack_settings", {})
   return merged
+
+
+def _all_of(name, **choices):
+  """Calls all; what they refuse is told together."""
+  found, faults = {}, []
+  for field, choose in choices.items():
+    try:
+      found[field] = choose()
+    except ConfigError as error:
+      faults.append(str(error))
+  if faults:
+    several = len(faults) > 1
+    raise ConfigError(fault_list(faults, f"in {name}") if several else faults[0])
+  return found
 
 
 def _check_has_starts(made):
@@ -243,6 +246,14 @@ def _check_has_cells(made, variants):
     )
 
 
+def _distinct_seeds(table, seeds):
+  if seeds is None:
+    seeds = range(table.paper_runs or 1)
+  elif not seeds:
+    raise ConfigError("plan: `seeds` must hold a number at least, got none.")
+  return tuple(dict.fromkeys(seeds))
+
+
 def _narrowed(table, field, wanted):
   known = list(dict.fromkeys(_settings(cell)[field] for cell in table.cells))
   return narrowing.exact(table.name, field, wanted, known)
@@ -254,38 +265,3 @@ def _chosen_rows(table, wanted):
   chosen = narrowing.by_part(table.name, "rows", wanted, tuple(printed))
   readings = {c.row: c.reading_of for c in table.cells if c.row not in printed}
   return (*chosen, *(row for row, of in readings.items() if of in chosen)) or None
-
-
-def _check_same(folder, found, content):
-  """Raises unless a plan.json says what it must."""
-  for name, value in content.items():
-    if found.get(name) != value:
-      raise OutputError(
-        f"`output_dir` {folder} must hold plan.json with `{name}` {value!r}, got "
-        f"{found.get(name)!r}. Choose another folder, or remove this one."
-      )
-
-
-def _read_json(file):
-  """The object in a file; None without the file."""
-  try:
-    found = json.loads(file.read_text(encoding="utf-8"))
-  except FileNotFoundError:
-    return None
-  except (OSError, ValueError) as error:
-    raise _damaged(file.parent, error) from error
-  return found if isinstance(found, dict) else {}
-
-
-def _grown(folder, found, name):
-  """A list of plan.json."""
-  if not isinstance(found.get(name), list):
-    raise _damaged(folder, f"`{name}` {found.get(name)!r}, which is no list")
-  return found[name]
-
-
-def _damaged(folder, found):
-  return OutputError(
-    f"`output_dir` {folder} must hold a sound plan.json, got: {found}. Choose another "
-    "folder, or remove this one."
-  )

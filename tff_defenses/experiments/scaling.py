@@ -55,10 +55,11 @@ def scaled(config: ExperimentConfig, scale: float) -> ExperimentConfig:
   )
 
 
-def check(scale: float) -> None:
-  """Raises ConfigError unless `scale` is in (0, 1]."""
+def check(scale: float) -> float:
+  """The scale as a float; raises ConfigError unless it is in (0, 1]."""
   is_number = isinstance(scale, int | float) and not isinstance(scale, bool)
   if not is_number or not 0 < scale <= 1:
     raise ConfigError(
       f"plan: `scale` must be in (0, 1], got {scale!r}. 0.1 is a tenth of the work."
     )
+  return float(scale)

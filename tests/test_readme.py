@@ -14,9 +14,9 @@ from attacks.updates import base as update_base
 from tff_defenses import aggregators
 from tff_defenses.aggregators import rows
 from tff_defenses.experiments import (
+  aims,
   data_attacks,
   datasets,
-  federation,
   papers,
   partition,
   presets,
@@ -126,7 +126,7 @@ def test_recipe_of_a_defense_names_what_is_not_done_for_a_rule_with_weights():
 
 
 def test_settings_that_the_harness_takes_from_a_training_attack_are_named():
-  taken = {"data_attack", "data_settings", "collude", *federation.TARGET_SETTINGS}
+  taken = {"data_attack", "data_settings", "collude", *aims.SETTINGS}
   (text,) = re.findall(r"Training attacks\s+take besides:\s.*?\n\n", README, re.DOTALL)
   assert [name for name in taken if f"`{name}`" not in text] == []
   left = {*taken, "gamma"}

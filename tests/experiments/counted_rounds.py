@@ -12,6 +12,7 @@ class CountsRounds:
   """
 
   process = None
+  initial_weights = types.SimpleNamespace(trainable=(), non_trainable=())
 
   def __init__(self, config, fails_at=None):
     self.config, self.fails_at = config, fails_at

@@ -94,6 +94,7 @@ FAULTS = [
     {"attack": "scaling", "malicious_fraction": 0.2, "defense": "local"},
     "'scaling' changes what clients send, and under defense 'local' they send nothing",
   ),
+  ({"seed": 2**63}, "`seed` must be below 9,223,372,036,854,775,808"),
   ({"batch_size": 10**20}, "`batch_size` must be below 2,147,483,648, got 1000"),
   ({"root_per_class": 0}, "`root_per_class` must be a whole number >= 1"),
   ({"root_epochs": 0}, "`root_epochs` must be a whole number >= 1"),

@@ -47,6 +47,18 @@ def test_label_outside_the_classes_is_refused(tmp_path):
     load("mnist", tmp_path)
 
 
+def test_part_of_a_data_set_is_told(tmp_path, caplog):
+  """An archive that was unpacked half-way reads like any other."""
+  load("mnist", put_idx(tmp_path))
+  (said,) = caplog.messages
+  assert "mnist must have 60000 training and 10000 test images, got 6 and 3" in said
+
+
+def test_a_whole_data_set_is_not(caplog):
+  load("mnist5k")
+  assert not caplog.messages
+
+
 def test_image_of_another_size_is_refused(tmp_path):
   path = put_idx(tmp_path, zipped=False) / "train-images-idx3-ubyte"
   path.write_bytes(idx(np.zeros((6, 14, 14), np.uint8)))

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from attacks.data import fixed_set
 from tests.experiments.toy_runs import toy
 from tff_defenses.experiments import federation, presets, shards, training_attacks
 from tff_defenses.experiments.config import ConfigError, ExperimentConfig
@@ -143,6 +144,19 @@ def test_auxiliary_images_are_of_the_class_and_in_no_shard(build):
   left = 4000 - 5 - 10 * 10  # FLTrust's root data are held out as well
   assert len(fed.held_out.train_images) == left
   assert sum(fed.shards.num_examples) == left // 3 * 3
+
+
+@pytest.mark.parametrize("limit", [None, 600])
+def test_no_client_holds_an_image_of_the_server_or_of_the_test(build, limit):
+  fed = build(aux_size=20, root_per_class=5, max_train_images=limit)
+  held = fed.held_out
+  others = (held.aux_images, held.root_images, fed.test_images)
+  theirs = set(fixed_set.digests(np.concatenate(others)))
+  assert len(theirs) == 20 + 5 * 10 + len(fed.test_images)
+  for client in range(len(fed.malicious)):
+    records = np.fromfile(fed.shards.path(client), np.uint8).reshape(-1, 1 + 28 * 28)
+    images = records[:, 1:].reshape(-1, 28, 28, 1)
+    assert theirs.isdisjoint(fixed_set.digests(images)), client
 
 
 def test_root_data_are_held_out_for_every_defense(build):

@@ -14,6 +14,7 @@ from tff_defenses.experiments import (
   loop,
   records,
   run_record,
+  starts,
   trainers,
   training_attacks,
 )
@@ -48,15 +49,20 @@ def test_start_is_scored_as_the_rounds_are(toy, runtime):
   found = json.loads(content(result.folder, "start.json"))
   fed = federation.build(result.config)
   trainer = trainers.build(result.config, fed, runtime)
+  weights = found.pop("weights")
   assert found == trainer.score(trainer.start(runtime))
   assert found.keys() == {"accuracy", *BACKDOOR_KEYS}
+  assert weights == starts.digest(trainer.initial_weights)
+  other = toy(rounds=1, seed=result.config.seed + 1, **toy_runs.FEDAVG)
+  differs = trainers.build(other, federation.build(other), runtime).initial_weights
+  assert weights != starts.digest(differs)
 
 
 def test_start_of_a_run_that_goes_on_stays(toy, count_rounds):
   count_rounds(toy(), fails_at=2)
   resumed, result = count_rounds(toy())
   assert resumed.stepped == [2, 3]
-  assert json.loads(content(result.folder, "start.json")) == {"accuracy": 0.0}
+  assert json.loads(content(result.folder, "start.json"))["accuracy"] == 0.0
 
 
 def test_config_file_holds_settings_and_threat_model(fl_plas_run):

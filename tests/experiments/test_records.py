@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tff_defenses.experiments import claims, records
+from tff_defenses.experiments import claims, owners, records
 from tff_defenses.experiments.errors import DataError, OutputError
 
 CONFIG = {"version": "1.0", "config_hash": "abc", "seed": 1}
@@ -97,17 +97,17 @@ def test_a_run_in_its_first_round_does_not_give_way(tmp_path):
     claims.claim(tmp_path),
     pytest.raises(OutputError, match="holds the run of another config"),
   ):
-    records.check_owner(tmp_path, {**CONFIG, "config_hash": "x"})
+    owners.check(tmp_path, {**CONFIG, "config_hash": "x"})
 
 
 def test_a_run_without_a_whole_round_gives_way(tmp_path):
   """Refused for a setting, it would refuse the command with the setting mended."""
   folder = claim(tmp_path)
   folder.keep_data({"server": "a"}, begun=False)
-  folder.keep_start({"accuracy": 0.1})
+  folder.keep_start({"accuracy": 0.1}, "ab")
   folder.keep_machine({"cpu": "a"})
   changed = {**CONFIG, "config_hash": "x", "seed": 2}
-  records.check_owner(tmp_path, changed)
+  owners.check(tmp_path, changed)
   claim(tmp_path, config_hash="x", seed=2)
   assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
   assert json.loads((tmp_path / "config.json").read_text()) == changed
@@ -208,7 +208,7 @@ def test_discarded_run_leaves_its_config_alone(tmp_path):
   folder = claim(tmp_path)
   add_rounds(folder, 1, 2)
   folder.write_arrays({})
-  folder.keep_start({"accuracy": 0.1})
+  folder.keep_start({"accuracy": 0.1}, "ab")
   folder.write_summary(SUMMARY)
   for name in ("checkpoint", "figures", "tensorboard"):
     (tmp_path / name).mkdir()

@@ -238,7 +238,7 @@ def test_plan_is_kept_without_its_narrowing_and_read_again(tmp_path):
     "variants": [],
     "seeds": [9],
   }
-  assert os.listdir(folder) == ["plan.json"]
+  assert sorted(os.listdir(folder)) == [".plan", "plan.json"]
   found = reproduction.read(folder)
   assert found == plan("flare:table3", scale=0.1, seeds=[9], output_dir=folder)
 

@@ -238,6 +238,30 @@ def test_runs_that_read_other_files_are_named(tmp_path):
   assert scorecard.build(plan).faults == ()
 
 
+def test_runs_that_started_from_other_weights_are_named(tmp_path):
+  """A start that was made anew in another cache is another model."""
+  defenses = ("fedavg", "krum", "flare")
+  cells = [fabricated.cell(row=d, settings={"defense": d}) for d in defenses]
+  plan = fabricated.plan(tmp_path, *cells)
+  for cell, digest in zip(cells, ("one", "one", "two"), strict=True):
+    [folder] = fabricated.put_seeds(plan, cell, {0: 0.5})
+    fabricated.write(folder / "start.json", {"accuracy": 0.1, "weights": digest})
+  [fault] = scorecard.build(plan).faults
+  assert "must have started from the same weights, got 2 starts" in fault
+  assert f"; {folder.name}. " in fault
+  fabricated.write(folder / "start.json", {"accuracy": 0.1, "weights": "one"})
+  assert scorecard.build(plan).faults == ()
+
+
+def test_runs_of_other_seeds_start_from_other_weights(tmp_path):
+  cell = fabricated.cell()
+  plan = fabricated.plan(tmp_path, cell)
+  folders = fabricated.put_seeds(plan, cell, {0: 0.5, 1: 0.5, 2: 0.5})
+  for folder, digest in zip(folders, "abc", strict=True):
+    fabricated.write(folder / "start.json", {"accuracy": 0.1, "weights": digest})
+  assert scorecard.build(plan).faults == ()
+
+
 @pytest.mark.parametrize(
   "setting", [{"aux_size": 5}, {"aux_class": 3}, {"root_per_class": 4}]
 )

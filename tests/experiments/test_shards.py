@@ -11,7 +11,7 @@ import pytest
 
 from tests.experiments.toy_shards import KEY, SHAPE, client, clients, write
 from tff_defenses.experiments import shards
-from tff_defenses.experiments.datasets import DataError
+from tff_defenses.experiments.errors import OutputError
 
 
 def never():
@@ -118,19 +118,19 @@ def test_slower_process_accepts_the_folder_of_the_faster(tmp_path):
   assert write(tmp_path, clients=slow) == write(tmp_path, clients=never)
 
 
-def test_full_disk_raises_data_error(tmp_path, monkeypatch):
+def test_full_disk_is_the_caches_fault(tmp_path, monkeypatch):
   def full(self, data):
     raise OSError(errno.ENOSPC, "No space left on device")
 
   monkeypatch.setattr(pathlib.Path, "write_bytes", full)
-  with pytest.raises(DataError, match=r"`cache_dir`.*No space left"):
+  with pytest.raises(OutputError, match=r"`cache_dir`.*No space left"):
     write(tmp_path)
   assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_cannot_be_made_raises_data_error(tmp_path):
+def test_folder_that_cannot_be_made_is_the_caches_fault(tmp_path):
   (tmp_path / "file").write_text("")
-  with pytest.raises(DataError, match="`cache_dir`"):
+  with pytest.raises(OutputError, match="`cache_dir`"):
     write(tmp_path / "file")
 
 

@@ -8,7 +8,13 @@ import pytest
 
 import tff_defenses
 from tests.experiments.toy_runs import toy
-from tff_defenses.experiments import claims, shared_runs, whole_files
+from tff_defenses.experiments import (
+  claims,
+  datasets,
+  federation,
+  shared_runs,
+  whole_files,
+)
 
 
 def place(config, folder):
@@ -40,6 +46,20 @@ def test_a_neighbours_finished_run_is_copied_without_its_checkpoint(config, tmp_
   names = sorted(path.name for path in pathlib.Path(mine.output_dir).iterdir())
   assert names == [".claim", "config.json", "metrics.csv", "summary.json"]
   assert [p.name for p in (tmp_path / "table5").iterdir()] == [f"run-{config.hash()}"]
+
+
+def test_a_run_that_read_other_images_is_not_copied(config, tmp_path, caplog):
+  """The hash says which data set, not whose files: `--data_dir` may be another."""
+  held = federation.hold_out(config, datasets.load(config.dataset))
+  source = finish(place(config, tmp_path / "table4"))
+  mine = place(config, tmp_path / "table5")
+  (source / "data.json").write_text(json.dumps({"server": "of other files"}))
+  assert not shared_runs.is_finished_elsewhere(mine) and not caplog.messages
+  assert shared_runs.adopt([mine]) == 0
+  assert f"{source} is finished, but read other images" in caplog.text
+  digest = federation.server_digest(held)
+  (source / "data.json").write_text(json.dumps({"server": digest}))
+  assert shared_runs.adopt([mine]) == 1
 
 
 def test_tables_are_on_the_disk_before_the_mark_of_a_complete_run(

@@ -1,5 +1,6 @@
 """TensorFlow Datasets: prepared copies, downloads and no network, with a stand-in."""
 
+import concurrent.futures
 import subprocess
 import sys
 import time
@@ -110,6 +111,23 @@ def test_download_where_there_is_a_network(tmp_path, monkeypatch):
   assert fake.calls == ["colorectal_histology", "download"]
   assert found.train_images.shape == (32, 128, 128, 3)
   assert found.test_images.shape[0] == 8
+
+
+def test_one_process_downloads_while_the_others_wait(tmp_path, monkeypatch):
+  monkeypatch.setattr(tfds_files, "can_reach", lambda host: True)
+  fake = use_fake(monkeypatch, (32, 32, 3))
+  running = []
+
+  def download():
+    running.append(1)
+    fake.calls.append(len(running))  # how many are at it
+    time.sleep(0.1)
+    running.pop()
+
+  fake.download_and_prepare = download
+  with concurrent.futures.ThreadPoolExecutor(3) as pool:
+    list(pool.map(lambda _: load("cifar10", tmp_path), range(3)))
+  assert fake.calls == ["cifar10", 1] * 3
 
 
 def test_failing_tfds_becomes_a_data_error(tmp_path, monkeypatch):

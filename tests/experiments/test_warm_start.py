@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -13,12 +12,13 @@ from tests.experiments import toy_runs
 from tff_defenses.experiments import (
   federation,
   global_trainer,
+  locks,
   starts,
   trainers,
   warm_start,
   weight_files,
 )
-from tff_defenses.experiments.errors import DataError
+from tff_defenses.experiments.errors import OutputError
 
 WARM = {"warmup_rounds": 2, "pretrain_on_aux": False, "max_train_images": 40}
 
@@ -184,20 +184,14 @@ def test_a_damaged_file_is_made_again(toy, warmed, monkeypatch, tmp_path, caplog
   assert path.read_bytes() == content
 
 
-def test_who_comes_second_waits_for_the_first(tmp_path):
-  path, order = tmp_path / "x.npz", []
+def test_a_start_is_read_from_a_cache_that_is_only_to_be_read(toy, warmed, monkeypatch):
+  def refuses(*_):
+    raise OSError("read-only")
 
-  def second():
-    with warm_start._alone(path):
-      order.append("second")
-
-  with warm_start._alone(path):
-    thread = threading.Thread(target=second)
-    thread.start()
-    thread.join(timeout=0.3)
-    order.append("first")
-  thread.join()
-  assert order == ["first", "second"]
+  cache, found = warmed
+  monkeypatch.setattr(locks, "alone", refuses)
+  config = toy(cache_dir=cache)
+  assert equal(warm(config, runtime=None), found)
 
 
 def test_unwritable_cache_raises(toy, runtime, tmp_path):
@@ -205,7 +199,7 @@ def test_unwritable_cache_raises(toy, runtime, tmp_path):
   fed = federation.build(config)
   (tmp_path / "file").write_text("")
   blocked = dataclasses.replace(config, cache_dir=str(tmp_path / "file"))
-  with pytest.raises(DataError, match="`cache_dir` must be writable"):
+  with pytest.raises(OutputError, match="`cache_dir` must be writable"):
     warm_start.weights(blocked, fed, runtime)
 
 

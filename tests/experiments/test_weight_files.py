@@ -83,6 +83,13 @@ def test_damaged_files_raise(content, tmp_path):
     weight_files.load(tmp_path / "x.npz", keras_fn)
 
 
+def test_array_under_the_name_of_an_archive_raises(tmp_path):
+  with (tmp_path / "x.npz").open("wb") as file:
+    np.save(file, np.zeros(3))
+  with pytest.raises(DataError, match=r"x\.npz must be an \.npz file"):
+    weight_files.load(tmp_path / "x.npz", keras_fn)
+
+
 def test_absent_file_raises(tmp_path):
   with pytest.raises(DataError, match=r"none\.npz must be an \.npz file"):
     weight_files.load(tmp_path / "none.npz", keras_fn)

@@ -10,12 +10,12 @@ Where to look, from the command line down:
             scaling, plan_file): table -> configs
   data      datasets (dataset_specs, raw_files, tfds_files), held_out, partition, shards
             (shard_reader), federation: the clients of one experiment
-  rules     aggregation (rule_chain): the defense; data_attacks, training_attacks,
-            update_attacks, threat_model; trial_builds: all, before the first run
+  rules     aggregation (rule_chain): the defense; data_attacks, training_attacks
+            (aims), update_attacks, threat_model; trial_builds: all before the first run
   one run   loop: trainers (global_trainer, personal_trainers, extractor_swap), starts
             (warm_start, weight_files), scoring, metrics, detection, probe
-  its files records (round_tables, run_record, machine, whole_files), checkpoint,
-            plr_files, file_digest
+  its files records (owners, round_tables, run_record, machine, whole_files),
+            checkpoint, plr_files, file_digest, locks
   many runs grid (grid_state), jobs, claims, progress, shared_runs, calibration
   reports   run_values, run_faults, start_scores, scorecard, verdicts, comparisons,
             statistics, grid_scores, report (report_*, scorecard_document);

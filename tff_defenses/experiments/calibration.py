@@ -31,6 +31,7 @@ from tff_defenses.experiments import (
   progress,
   shared_runs,
   warm_start,
+  whole_files,
 )
 from tff_defenses.experiments.config import ExperimentConfig, attacks_kind
 from tff_defenses.experiments.errors import DataError
@@ -224,6 +225,7 @@ def _measure(config, runtime, size, each) -> _Cost:
   tested = min(_TEST_IMAGES, _images(config, size)[1])
   cache = federation.cache_folder(config)  # workers elsewhere see no other folder
   cache.mkdir(parents=True, exist_ok=True)
+  whole_files.remove_litter(cache, "calibration_*")  # of a dry run that was killed
   with tempfile.TemporaryDirectory(prefix="calibration_", dir=cache) as folder:
     short = dataclasses.replace(
       config,

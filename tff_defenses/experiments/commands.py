@@ -122,10 +122,10 @@ def hours(
   Raises:
     OutputError: a folder holds another run, which the runs themselves would refuse.
   """
-  from tff_defenses.experiments import records, run_record
+  from tff_defenses.experiments import owners, run_record
 
   for config in configs:
-    records.check_owner(config.output_dir, run_record.describe(config))
+    owners.check(config.output_dir, run_record.describe(config))
   with make_runtime() as running:
     from tff_defenses.experiments import calibration, progress, trial_builds
 

@@ -47,7 +47,8 @@ _AT_LEAST = {
   "max_train_images": 1,
   "max_test_images": 1,
 }
-_BEYOND = 2**31  # ours: above any use, and safely below TensorFlow's 64 bits
+_BEYOND_ANY = 2**31  # ours: above any use, and safely below TensorFlow's 64 bits
+_BEYOND = {"seed": 2**63}  # a hash may be one; TensorFlow takes no larger
 _RANGES = {
   "malicious_fraction": (0, 1, "in [0, 1]"),
   "momentum": (0, 1, "in [0, 1]"),
@@ -175,8 +176,8 @@ def _numbers_out_of_range(config):
       continue
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
       yield _fault(field, f"a whole number >= {least}", value)
-    elif value >= _BEYOND and field != "seed":  # a seed may be a date, or a hash
-      yield _fault(field, f"below {_BEYOND:,}", value)
+    elif value >= _BEYOND.get(field, _BEYOND_ANY):
+      yield _fault(field, f"below {_BEYOND.get(field, _BEYOND_ANY):,}", value)
   for field, (least, most, rule) in _RANGES.items():
     value = getattr(config, field)
     number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -122,6 +122,12 @@ def _dataset(name, parts, source):
       )
   train_x, train_y, test_x, test_y = parts
   _logger.info("%s: %d / %d images; %s", name, len(train_y), len(test_y), source)
+  if (len(train_y), len(test_y)) != spec.num_images:
+    _logger.warning(
+      "%s must have %d training and %d test images, got %d and %d from %s: results are "
+      "those of a part. %s",
+      *(name, *spec.num_images, len(train_y), len(test_y), source, spec.how_to_get),
+    )
   return Dataset(
     *(name, train_x, train_y.astype(np.int32), test_x, test_y.astype(np.int32)),
     *(spec.num_classes, spec.class_names, source),

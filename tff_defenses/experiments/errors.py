@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 
 class OutputError(RuntimeError):
-  """The output folder cannot be used."""
+  """The output folder, or the cache, cannot be used."""
 
 
 class DataError(ValueError):
-  """Data is missing, incomplete, damaged, or cannot be stored."""
+  """Data is missing, incomplete or damaged."""
 
 
 def bad_file(path: str | os.PathLike, expected: str, found: str) -> DataError:

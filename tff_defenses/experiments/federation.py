@@ -11,22 +11,20 @@ import numpy as np
 
 import attacks
 import models
-from tff_defenses.aggregators import checks
-from tff_defenses.experiments import config as config_lib
 from tff_defenses.experiments import (
+  aims,
   data_attacks,
   datasets,
   held_out,
   partition,
   shards,
 )
+from tff_defenses.experiments import config as config_lib
 
 __all__ = [
-  "TARGET_SETTINGS",
   "Federation",
   "build",
   "cache_folder",
-  "choose_targets",
   "draw_clients",
   "hold_out",
   "keras_fn",
@@ -39,16 +37,6 @@ __all__ = [
 # coincide ([s, 1] is [s, 1, 0]), so unlike things are ordered by the same numbers; to
 # part them changes results, so it waits for the next `config.RECIPE`; so does Gaussian
 # attackers' noise, whose key is FLAME's.
-
-# Settings of a training attack that say what is attacked; see `choose_targets`.
-TARGET_SETTINGS = (
-  "kind",
-  "num_targets",
-  "source_class",
-  "target_class",
-  "target_source",
-  "trigger_value",
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,12 +70,10 @@ class Federation:
 
   def digests(self) -> dict[str, str | None]:
     """Of all images and labels, by what they are for; None: there are no such."""
-    held, aimed = self.held_out, self.targets
+    aimed = self.targets
     return {
       "clients": self.shards.content(),
-      "server": _digest(
-        *(held.aux_images, held.aux_labels, held.root_images, held.root_labels)
-      ),
+      "server": server_digest(self.held_out),
       "test": _digest(self.test_images, self.test_labels),
       "backdoor": _digest(self.backdoor_images, self.backdoor_labels),
       "targets": None if aimed is None else _digest(aimed.images, aimed.labels),
@@ -143,8 +129,15 @@ def build(config: config_lib.ExperimentConfig) -> Federation:
     backdoor_images=backdoor[0],
     backdoor_labels=backdoor[1],
     backdoor_target=backdoor[2],
-    targets=choose_targets(config, (images, labels), test),
+    targets=aims.choose(config, (images, labels), test),
     class_names=tuple(dataset.class_names),
+  )
+
+
+def server_digest(held: held_out.HeldOut) -> str:
+  """Of the server's images and labels, as in `Federation.digests`."""
+  return _digest(
+    *(held.aux_images, held.aux_labels, held.root_images, held.root_labels)
   )
 
 
@@ -212,55 +205,6 @@ def draw_clients(config: config_lib.ExperimentConfig, round_number: int) -> list
     *rng.choice(benign, config.num_drawn - few, replace=False),
   ]
   return sorted(int(client) for client in drawn)
-
-
-def choose_targets(config, shared, test):
-  """D_mal of a training attack; None without one.
-
-  Its setting `target_source` says where from: "train" (FLARE), the images that clients
-  share, or "test" (Bhagoji et al.), a random test image with a random wrong label.
-
-  Args:
-    config: Names the attack.
-    shared, test: (images, labels).
-
-  Raises:
-    ConfigError: a class is none of the data set's. ValueError: another setting is
-      outside its range, or the images do not suffice.
-  """
-  if config_lib.attacks_kind(config.attack) != "training":
-    return None
-  if "images" not in attacks.ATTACKS[config.attack].needs:
-    return None
-  from attacks.training import targets
-
-  given = config.attack_settings.items()
-  settings = {name: value for name, value in given if name in TARGET_SETTINGS}
-  source = settings.pop("target_source", "train")
-  checks.check_choice(config.attack, "target_source", source, targets.SOURCES)
-  _check_classes(config, settings)
-  if source == "train":
-    return targets.choose(*shared, **settings)
-  taken = sorted({"source_class", "target_class"} & set(settings))
-  if taken:
-    raise ValueError(
-      f"{config.attack}: `{taken[0]}` must be left out with `target_source` 'test', "
-      f"which draws both classes, got {settings[taken[0]]!r}."
-    )
-  classes = datasets.DATASETS[config.dataset].num_classes
-  rng = np.random.default_rng([config.seed, 6])
-  return targets.draw(*test, classes, rng, **settings)
-
-
-def _check_classes(config, settings):
-  """A label beyond the model's outputs would fail in a worker, in the first round."""
-  classes = datasets.DATASETS[config.dataset].num_classes
-  for name in sorted({"source_class", "target_class"} & set(settings)):
-    if not checks.is_whole(settings[name]) or not 0 <= settings[name] < classes:
-      raise config_lib.ConfigError(
-        f"ExperimentConfig: `attack_settings` must have `{name}` in 0..{classes - 1}, "
-        f"the classes of {config.dataset}, got {settings[name]!r}. Choose one of them."
-      )
 
 
 def _subset(size, limit, seed):

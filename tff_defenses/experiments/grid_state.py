@@ -5,7 +5,14 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 
-from tff_defenses.experiments import claims, progress, records, report, run_record
+from tff_defenses.experiments import (
+  claims,
+  owners,
+  progress,
+  records,
+  report,
+  run_record,
+)
 from tff_defenses.experiments import run_values as values_lib
 from tff_defenses.experiments.config import ExperimentConfig
 
@@ -66,7 +73,7 @@ def check(configs: Sequence[ExperimentConfig]) -> None:
   """
   for config in configs:
     config.check()
-    records.check_owner(config.output_dir, run_record.describe(config))
+    owners.check(config.output_dir, run_record.describe(config))
 
 
 def prepare(configs: Sequence[ExperimentConfig], *, reuse: bool = True) -> None:

@@ -17,11 +17,13 @@ from tff_defenses.experiments import (
   detection,
   federation,
   machine,
+  owners,
   probe,
   records,
   round_tables,
   rule_chain,
   run_record,
+  starts,
   trainers,
 )
 from tff_defenses.experiments.config import ExperimentConfig
@@ -90,7 +92,7 @@ def run(
   """
   config.check()
   described = run_record.describe(config)
-  records.check_owner(config.output_dir, described)
+  owners.check(config.output_dir, described)
   with claims.claim(pathlib.Path(config.output_dir).expanduser()):
     folder = records.RunFolder(config.output_dir, described)
     if reuse and folder.is_complete:
@@ -128,7 +130,8 @@ def _run(
   folder.keep_machine(machine.describe())
   if not done:
     scores = trainer.score(states)
-    folder.keep_start({name: _plain(value) for name, value in scores.items()})
+    scores = {name: _plain(value) for name, value in scores.items()}
+    folder.keep_start(scores, starts.digest(trainer.initial_weights))
   board = round_tables.tensorboard_manager(folder.path) if tensorboard else None
   bar = _bar(config, done, progress)
   for round_number in bar:

@@ -1,14 +1,12 @@
 """plan.json: which table an output folder is of, and all that it was ever asked for."""
 
-import contextlib
-import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tff_defenses.experiments import whole_files
+from tff_defenses.experiments import locks, whole_files
 from tff_defenses.experiments.errors import OutputError, writing
 
 
@@ -51,7 +49,8 @@ def add(
   Raises:
     OutputError: the file is another table's, is damaged, or cannot be written.
   """
-  with writing(folder), _alone_in(folder):
+  lock = _file(folder).with_name(".plan")
+  with writing(folder), locks.alone(lock, f"adds to the plan of {folder}"):
     found = read(folder)
     if found is not None:
       _check_same(folder, found, fixed)
@@ -83,16 +82,3 @@ def _check_same(folder, found, fixed):
         f"`output_dir` {folder} must hold plan.json with `{name}` {value!r}, got "
         f"{found.get(name)!r}. Choose another folder, or remove this one."
       )
-
-
-@contextlib.contextmanager
-def _alone_in(folder) -> Iterator[None]:
-  """Waits for other commands that add to the folder's plan."""
-  made = _file(folder).parent
-  made.mkdir(parents=True, exist_ok=True)
-  lock = os.open(made, os.O_RDONLY)  # the folder itself: no file to be left behind
-  try:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    yield
-  finally:
-    os.close(lock)  # drops the lock

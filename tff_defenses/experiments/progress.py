@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import tqdm
 
-from tff_defenses.experiments import claims, records, round_tables, run_record
+from tff_defenses.experiments import claims, owners, round_tables, run_record
 from tff_defenses.experiments import run_values as values_lib
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.errors import OutputError
@@ -144,7 +144,7 @@ def _seconds(path) -> float | None:
 def _is_its_own(config) -> bool:
   """Whether the folder holds this config's run, of this version."""
   try:
-    records.check_owner(config.output_dir, run_record.describe(config))
+    owners.check(config.output_dir, run_record.describe(config))
   except OutputError:
     return False
   return True

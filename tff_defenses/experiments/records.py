@@ -2,15 +2,15 @@
 
 config.json: everything, version and threat model included; data.json: digests of the
 images and labels, so that a run goes on with those it began with; start.json: scores
-before round 1; metrics.csv: a row a round; clients.csv: a row a client a round;
-arrays.npz: what the figures need; summary.json: written last, so its presence says that
-the run is complete. All of them are the same bytes for the same config on one kind of
-CPU, however often the run was broken off. Two others differ: timing.csv, seconds and
-memory, and machines.json, the kinds of machines that the run was made on.
+and digest of the model before round 1; metrics.csv: a row a round; clients.csv: a row a
+client a round; arrays.npz: what the figures need; summary.json: written last, so its
+presence says that the run is complete. All of them are the same bytes for the same
+config on one kind of CPU, however often the run was broken off. Two others differ:
+timing.csv, seconds and memory, and machines.json, the kinds of machines that the run
+was made on.
 """
 
 import io
-import json
 import os
 import pathlib
 import shutil
@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tff_defenses.experiments import claims, detection, round_tables, whole_files
+from tff_defenses.experiments import detection, owners, round_tables, whole_files
 from tff_defenses.experiments.errors import DataError, OutputError, writing
 
-_OWNER = {"version": "version", "config_hash": "config"}  # key -> in words
 SUMMARY_KEYS = (
   "accuracy",
   "attack_success_rate",
@@ -37,8 +36,6 @@ SUMMARY_KEYS = (
   "config_hash",
   "final",
 )
-_FOLLOWS = ("version", "config_hash", "reduced", "threat_model")  # from the settings
-_NAMED = 3  # ours: settings that a message names
 CLIENT_COLUMNS = (
   "round",
   "client_index",
@@ -67,10 +64,10 @@ class RunFolder:
   def __init__(self, folder: str | os.PathLike, config: Mapping[str, Any]):
     self.path = pathlib.Path(folder).expanduser()
     self._metrics = None
-    _check_owner(self.path, config, gives_way=True)  # who holds the claim is us
+    owners.check_held(self.path, config)
     with writing(self.path):
       self.path.mkdir(parents=True, exist_ok=True)
-      if not _is_owner(self.path, config):  # of nothing, or of what had only begun
+      if not owners.is_owner(self.path, config):  # nobody is, or who had only begun
         for name in ("data.json", "machines.json", "start.json"):
           (self.path / name).unlink(missing_ok=True)
         whole_files.write_json(self.path / "config.json", config)
@@ -86,7 +83,7 @@ class RunFolder:
     Raises:
       OutputError: it is damaged.
     """
-    found = _read_object(self.path / "summary.json")
+    found = whole_files.read_object(self.path / "summary.json")
     if not found:
       raise damaged_summary(self.path)
     return found
@@ -119,7 +116,7 @@ class RunFolder:
       DataError: the run began with other data.
     """
     file = self.path / "data.json"
-    found = _read_object(file) if begun and file.exists() else dict(digests)
+    found = whole_files.read_object(file) if begun and file.exists() else dict(digests)
     differ = [name for name, value in digests.items() if found.get(name) != value]
     if differ:
       raise DataError(
@@ -130,15 +127,20 @@ class RunFolder:
     with writing(self.path):
       whole_files.write_json(file, digests)
 
-  def keep_start(self, scores: Mapping[str, float | None]) -> None:
-    """Writes start.json: the metrics of the model before round 1; null: no number."""
+  def keep_start(self, scores: Mapping[str, float | None], weights: str) -> None:
+    """Writes start.json: the metrics of the model before round 1; null: no number.
+
+    Args:
+      scores: By name.
+      weights: The model's digest.
+    """
     with writing(self.path):
-      whole_files.write_json(self.path / "start.json", scores)
+      whole_files.write_json(self.path / "start.json", {**scores, "weights": weights})
 
   def keep_machine(self, description: Mapping[str, Any]) -> None:
     """Adds a machine to machines.json, unless the run was last made on such a one."""
     file = self.path / "machines.json"
-    found = _read_object(file).get("machines", []) if file.exists() else []
+    found = whole_files.read_object(file).get("machines", []) if file.exists() else []
     if found[-1:] != [dict(description)]:
       with writing(self.path):
         whole_files.write_json(file, {"machines": [*found, description]})
@@ -206,50 +208,6 @@ def damaged_summary(folder: pathlib.Path) -> OutputError:
   )
 
 
-def check_owner(folder: str | os.PathLike, config: Mapping[str, Any]) -> None:
-  """Raises OutputError if a folder holds the run of another config or version.
-
-  One without a whole round, such as one that was refused, gives way, unless a process
-  works on it.
-  """
-  folder = pathlib.Path(folder).expanduser()
-  _check_owner(folder, config, gives_way=not claims.is_held(folder))
-
-
-def _check_owner(folder, config, *, gives_way):
-  file = folder / "config.json"
-  with writing(folder):
-    if not file.exists():
-      return
-    found = _read_object(file)
-    is_a_run = set(_OWNER) <= set(found)
-    if gives_way and is_a_run and _has_only_begun(folder):
-      return
-  for key, what in _OWNER.items():
-    if found.get(key) != config.get(key):
-      settings = _differences(found, config) if key == "config_hash" else ""
-      raise OutputError(
-        f"`output_dir` {file.parent} holds the run of another {what} "
-        f"({found.get(key, 'none stated')}, this one has {config.get(key)}){settings}. "
-        "Choose another folder or remove it."
-      )
-
-
-def _is_owner(folder, config) -> bool:
-  """Whether a folder's config.json is there and says what `config` does."""
-  file = folder / "config.json"
-  found = _read_object(file) if file.exists() else {}
-  return all(found.get(key) == config.get(key) for key in _OWNER)
-
-
-def _has_only_begun(folder) -> bool:
-  """Whether the run in a folder has neither a whole round nor an end."""
-  tables = [folder / name for name in round_tables.NAMES]
-  return not (folder / "summary.json").exists() and not any(
-    round_tables.whole_rounds(table) for table in tables
-  )
-
-
 def client_rows(
   round_number: int,
   drawn: Sequence[int],
@@ -281,33 +239,6 @@ def client_rows(
   return pd.DataFrame(columns)[list(CLIENT_COLUMNS)]
 
 
-def _differences(found, config) -> str:
-  """Some of the settings in which a config differs from the one in a folder."""
-  ours = json.loads(json.dumps(config, default=str))  # tuples become lists
-  names = [n for n in {**ours, **found} if found.get(n) != ours.get(n)]
-  names = [n for n in names if n not in _FOLLOWS]
-  parts = [
-    f"; `{n}` is {_stated(found, n)} there and {_stated(ours, n)} here"
-    for n in names[:_NAMED]
-  ]
-  if len(names) > _NAMED:
-    parts.append(f"; {len(names) - _NAMED} more differ")
-  return "".join(parts)
-
-
-def _stated(config, name):
-  return json.dumps(config[name]) if name in config else "not stated"
-
-
 def _number_or_blank(value):
   """What TFF's manager writes as a number; nothing for NaN, as in the other tables."""
   return "" if np.isnan(value) else np.float64(value)
-
-
-def _read_object(file):
-  """What a JSON file holds; {} if it is damaged."""
-  try:
-    found = json.loads(file.read_text())
-  except ValueError:
-    return {}
-  return found if isinstance(found, dict) else {}

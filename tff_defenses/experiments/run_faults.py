@@ -10,9 +10,19 @@ from tff_defenses.experiments import run_values
 _OF_SERVER_DATA = ("dataset", "aux_class", "aux_size", "aux_source", "root_per_class")
 
 
+_OF_START = (  # what the model before round 1 depends on: not defense, not attack
+  *("dataset", "model", "seed", "max_train_images", "pretrained_file"),
+  *("pretrain_on_aux", "warmup_rounds", "warmup_on_all", "warmup_pooled", "aux_class"),
+  *("aux_size", "aux_source", "root_per_class", "num_clients", "clients_per_round"),
+  *("participation", "partition", "classes_per_client", "alpha", "min_client_images"),
+  *("as_published", "local_epochs", "batch_size", "drop_remainder", "augment"),
+  *("optimizer", "learning_rate", "momentum", "weight_decay"),
+)
+
+
 def of(runs: Sequence[run_values.RunValues]) -> list[str]:
-  """A sentence each if several versions wrote the runs, or read other images."""
-  return [*_versions(runs), *_data(runs)]
+  """Sentences: of several versions, of other images, or of other starts."""
+  return [*_versions(runs), *_data(runs), *_starts(runs)]
 
 
 def foreign(runs: Sequence[run_values.RunValues]) -> list[str]:
@@ -50,10 +60,33 @@ def _data(runs):
       )
 
 
+def _starts(runs):
+  """Runs that were to start alike and did not: another cache, or another machine."""
+  known = [run for run in runs if _start_digest(run)]
+  alike = _grouped(known, lambda run: [run.config.get(n) for n in _OF_START])
+  for group in alike.values():
+    found = _grouped(group, _start_digest)
+    if len(found) > 1:
+      parts = "; ".join(map(_names, found.values()))
+      yield (
+        f"report: runs on {group[0].config['dataset']} must have started from the same "
+        f"weights, got {len(found)} starts: {parts}. Give all the same --cache_dir on "
+        "one machine; run again what started from the others."
+      )
+
+
 def _server_digest(run):
+  return _value(run, "data.json", "server")
+
+
+def _start_digest(run):
+  return _value(run, "start.json", "weights")
+
+
+def _value(run, file, name):
   """None: an early run, or a file that cannot be read."""
   try:
-    return json.loads((run.folder / "data.json").read_text())["server"]
+    return json.loads((run.folder / file).read_text())[name]
   except (OSError, ValueError, KeyError, TypeError):
     return None
 

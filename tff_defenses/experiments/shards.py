@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from tff_defenses.experiments import file_digest, whole_files
-from tff_defenses.experiments.errors import DataError
+from tff_defenses.experiments.errors import OutputError
 from tff_defenses.experiments.shard_reader import read, record_bytes
 
 __all__ = ["INDEX", "ShardSet", "digest", "read", "write"]
@@ -90,7 +90,7 @@ def write(
     image_shape: (H, W, C).
 
   Raises:
-    DataError: the folder cannot be written. ValueError: images or labels do not fit a
+    OutputError: the folder cannot be written. ValueError: images or labels do not fit a
       record. TypeError: the key is not JSON.
   """
   name = hashlib.sha256(_canonical(key).encode()).hexdigest()[:16]
@@ -104,7 +104,7 @@ def write(
   try:
     counts = _write_folder(folder, key, clients, image_shape)
   except OSError as error:
-    raise DataError(
+    raise OutputError(
       f"shards.write: `cache_dir` must be writable and have room, got {cache_dir}: "
       f"{error}. Free space there or choose another folder."
     ) from error

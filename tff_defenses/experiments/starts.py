@@ -1,13 +1,15 @@
 """The model that all runs of a comparison start from."""
 
 import functools
+import hashlib
 import json
 import os
 
+import numpy as np
 import tensorflow_federated as tff
 
 from models import split
-from tff_defenses.experiments import aggregation, warm_start, weight_files
+from tff_defenses.experiments import aggregation, shards, warm_start, weight_files
 from tff_defenses.experiments import federation as federation_lib
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.federation import Federation
@@ -39,7 +41,8 @@ def initial_weights(
       data; None: no limit.
 
   Raises:
-    DataError: the file does not hold the model, or the cache cannot be written.
+    DataError: the file does not hold the model. OutputError: the cache cannot be
+      written.
     WorkerError: the worker died twice, or took longer than `round_seconds`.
   """
   key = _key(config)
@@ -47,6 +50,13 @@ def initial_weights(
     _starts.clear()
     _starts[key] = _make(config, fed, runtime, progress, round_seconds)
   return _starts[key]
+
+
+def digest(weights: tff.learning.models.ModelWeights) -> str:
+  """SHA-256 (hex) of a start: runs of a comparison must have the same."""
+  arrays = (*weights.trainable, *weights.non_trainable)
+  parts = " ".join(shards.digest(np.asarray(array)) for array in arrays)
+  return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def _key(config) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tff_defenses.experiments import raw_files
+from tff_defenses.experiments import locks, raw_files
 from tff_defenses.experiments.dataset_specs import DatasetSpec
 from tff_defenses.experiments.errors import DataError
 
@@ -101,8 +101,10 @@ def _tfds_builder(spec, home, prepared):
   if prepared:
     gcs_utils._is_gcs_disabled = True  # 4.9: saves 10 s of look-ups without a network
     return tfds.builder_from_directory(prepared[-1])
-  builder = tfds.builder(spec.tfds_name, data_dir=home)
-  builder.download_and_prepare()
+  lock = home / f".{spec.tfds_name.replace('/', '-')}.lock"
+  with locks.alone(lock, f"prepares {spec.tfds_name} in {home}"):  # TFDS has no lock
+    builder = tfds.builder(spec.tfds_name, data_dir=home)
+    builder.download_and_prepare()  # does nothing for who had to wait
   return builder
 
 

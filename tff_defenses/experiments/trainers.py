@@ -24,7 +24,7 @@ def build(
 
   Raises:
     ConfigError: settings do not fit the defense or the attack. DataError: the start
-      cannot be read or kept.
+      cannot be read. OutputError: it cannot be kept.
   """
   weights = starts.initial_weights(config, fed, runtime, **watching)
   return _kind(config)(config, fed, weights)

@@ -5,8 +5,8 @@ from typing import Any
 
 import attacks
 from models import split
+from tff_defenses.experiments import aims, datasets
 from tff_defenses.experiments import config as config_lib
-from tff_defenses.experiments import datasets
 from tff_defenses.experiments import federation as federation_lib
 from tff_defenses.experiments.registry_calls import call_builder
 
@@ -54,7 +54,7 @@ def own_settings(attack: str, attack_settings: Mapping[str, Any]) -> dict[str, A
   spec = attacks.ATTACKS[attack]
   others = {"collude"}
   if "images" in spec.needs:
-    others.update(federation_lib.TARGET_SETTINGS)
+    others.update(aims.SETTINGS)
   if spec.data_attack is attacks.chosen_data_attack:
     others.update(("data_attack", "data_settings"))
   return {n: value for n, value in attack_settings.items() if n not in others}

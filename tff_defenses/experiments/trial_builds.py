@@ -12,6 +12,7 @@ import numpy as np
 from models import split
 from tff_defenses.experiments import (
   aggregation,
+  aims,
   data_attacks,
   datasets,
   federation,
@@ -93,7 +94,7 @@ class _BlankFederation:
 
   def __init__(self, config, images, labels):
     shared = test = images, labels
-    self.targets = federation.choose_targets(config, shared, test)
+    self.targets = aims.choose(config, shared, test)
     self.class_names = datasets.DATASETS[config.dataset].class_names
 
 

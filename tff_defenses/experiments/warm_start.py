@@ -9,7 +9,6 @@ depend on defense or attack, so all runs of a comparison start from the same mod
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import logging
@@ -22,12 +21,13 @@ from models import split
 from tff_defenses.experiments import (
   federation,
   global_trainer,
+  locks,
   shards,
   weight_files,
   whole_files,
 )
 from tff_defenses.experiments.config import NO_ATTACK, ExperimentConfig
-from tff_defenses.experiments.errors import DataError
+from tff_defenses.experiments.errors import DataError, OutputError
 from tff_defenses.experiments.progress import rounds_bar
 from tff_defenses.learning import client_work
 
@@ -89,8 +89,8 @@ def weights(
     round_seconds: Limit of a round; None: no limit.
 
   Raises:
-    DataError: the cache folder cannot be written. WorkerError: the worker died twice in
-      a round, or took longer than `round_seconds`.
+    OutputError: the cache folder cannot be written. WorkerError: the worker died twice
+      in a round, or took longer than `round_seconds`.
 
   Deviations: the authors' recipe is unknown. The learning rate does not decay during
   the warm-up, and the run's own decay counts from its round 1. Images that an attack
@@ -99,7 +99,13 @@ def weights(
   clean = clean_config(config)
   path = file_of(config, fed.held_out)
   keras_fn = federation.keras_fn(clean)
-  with _alone(path):
+  found = _read(path, keras_fn, warns=False)
+  if found is not None:  # without the lock, which a cache may be too read-only for
+    return found
+  with contextlib.ExitStack() as stack:
+    with _writing(path.parent):
+      lock = locks.alone(path.with_suffix(".lock"), f"makes the warm start {path}")
+      stack.enter_context(lock)
     found = _read(path, keras_fn)
     if found is None:
       whole_files.remove_litter(path.parent)
@@ -126,14 +132,15 @@ def file_of(config: ExperimentConfig, held) -> pathlib.Path:
   return federation.cache_folder(config) / "warm_starts" / f"{name}.npz"
 
 
-def _read(path, keras_fn):
+def _read(path, keras_fn, *, warns=True):
   """The weights in a file; None without one, or if it is damaged."""
   if not path.exists():
     return None
   try:
     return weight_files.load(path, keras_fn)
   except DataError as error:
-    _logger.warning("The warm start is made again. %s", error)
+    if warns:
+      _logger.warning("The warm start is made again. %s", error)
     return None
 
 
@@ -177,26 +184,11 @@ def _read_partial(path, keras_fn):
 
 
 @contextlib.contextmanager
-def _alone(path: pathlib.Path):
-  """Only one process at a time works on a file; the lock ends with the process."""
-  with _writing(path.parent):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(path.with_suffix(".lock"), "w")
-  with lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      _logger.warning("Another process makes the warm start %s; waiting.", path)
-      fcntl.flock(lock, fcntl.LOCK_EX)
-    yield
-
-
-@contextlib.contextmanager
 def _writing(folder):
   try:
     yield
   except OSError as error:
-    raise DataError(
+    raise OutputError(
       f"warm_start: `cache_dir` must be writable and have room, got {folder}: {error}. "
       "Free space there or choose another folder."
     ) from error

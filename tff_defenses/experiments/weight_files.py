@@ -6,6 +6,7 @@ The names are "layer/kind", for example "conv1/kernel"; `names_of` lists a model
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,10 @@ import tensorflow_federated as tff
 from models import split
 from tff_defenses.experiments import whole_files
 from tff_defenses.experiments.errors import DataError
+
+_UNREADABLE = (  # TypeError: NumPy's array, not an archive, under the name of one
+  *(OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error),
+)
 
 
 def names_of(keras_model: tf.keras.Model) -> list[str]:
@@ -78,7 +83,7 @@ def load(
   try:
     with np.load(path) as file:
       found = {_plain(name): file[name] for name in file.files}
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+  except _UNREADABLE as error:
     raise DataError(
       f"load: {path} must be an .npz file of a model's weights: {error}. "
       "`weight_files.save` writes one."

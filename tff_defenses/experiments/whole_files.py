@@ -51,6 +51,15 @@ def write_json(file: str | os.PathLike, values: Mapping[str, Any]) -> None:
   write_text(file, json.dumps(values, indent=2, default=_plain) + "\n")
 
 
+def read_object(file: pathlib.Path) -> dict[str, Any]:
+  """What a JSON file holds; {} if it is damaged, or no object."""
+  try:
+    found = json.loads(file.read_text())
+  except ValueError:
+    return {}
+  return found if isinstance(found, dict) else {}
+
+
 def sync(path: str | os.PathLike) -> None:
   """Waits until a file, or a folder's names, are on the disk; if there are any."""
   try:

@@ -243,7 +243,7 @@ ATTACKS: dict[str, AttackSpec] = {
     sees=frozenset({"benign_updates"}),
     paper="Shejwalkar and Houmansadr 2021",
     anchor="Eq. (8)",
-    summary="as far from the benign mean as the two farthest benign updates are apart",
+    summary="no farther from any benign update than the two farthest are apart",
     sees_with=_seen_by_knowledge(),
   ),
   "min_sum": AttackSpec(

@@ -6,8 +6,9 @@
 #   JOBS=2 results/run_findings.sh strength                  two runs at once: a quarter faster
 #
 # Everything is resumed: stop it at any time and give the same command again. Each group
-# is a folder; `uv run run_experiments.py --report=results/findings-flare` tables it, and
-# `results/published` gets a copy.
+# is a folder; `uv run run_experiments.py --report=results/findings-flare` tables it. Its
+# copy in `results/published` is replaced: `git diff` shows what differs from ours, and
+# `git checkout results/published` brings ours back.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 

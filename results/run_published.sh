@@ -3,7 +3,9 @@
 #
 #   results/run_published.sh ~/data [processes]
 #
-# Everything is resumed: stop it at any time and give the same command again. Settings,
+# Everything is resumed: stop it at any time and give the same command again. Folders in
+# `results/published` are replaced, table by table, by what is there so far: `git diff`
+# shows what differs from ours, `git checkout results/published` brings ours back. Settings,
 # seeds and scales are fixed here before the runs. Hours are for two cores (the machine
 # of the published runs: 2 cores, 24 GiB, no GPU), per `--dry_run`.
 set -uo pipefail

@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 
+import numpy as np
 import pytest
 
 import attacks
@@ -62,6 +63,15 @@ def test_second_example_runs_a_round_of_tffs_own_algorithm(namespace):
   output = namespace["output"]
   assert output is not first
   assert output.metrics["aggregator"]["trust"].sum() == pytest.approx(1)
+
+
+def test_third_example_runs_fl_plas(namespace):
+  exec(compile(blocks("python")[2], "README.md, third example", "exec"), namespace)
+  first, clients = namespace["first"], namespace["clients"]
+  assert len(namespace["own"]) == len(clients)
+  shapes = [tuple(w.shape) for w in models.MODELS["lenet"].build().trainable_variables]
+  assert [np.shape(w) for w in first.trainable] == shapes
+  assert len(blocks("python")) == 3
 
 
 def test_first_example_has_fifteen_lines_at_most():

@@ -22,9 +22,13 @@ def run_table2(folder, *, scale, seed=0, defense="krum"):
     fake_runs.write(config)
 
 
+def readme(folder):
+  return f"{results_section.section(folder)}\n\n{results_section.tables(folder)}"
+
+
 def test_readme_counts_reduced_cells_apart_and_shows_what_was_run(source, tmp_path):
   publish.publish(source, tmp_path / "published" / source.name)
-  text = results_section.section(tmp_path / "published")
+  text = readme(tmp_path / "published")
   head, _, row = text.splitlines()[:3]
   assert "reduced" in head and "| reproduced |" not in head
   assert row.startswith("| FLARE Table 2, Sec. 6.1 | 0.1 | 0 |")
@@ -34,7 +38,7 @@ def test_readme_counts_reduced_cells_apart_and_shows_what_was_run(source, tmp_pa
 
 def test_readme_gives_the_command_and_the_counts(source, tmp_path):
   publish.publish(source, tmp_path / "published" / source.name)
-  text = results_section.section(tmp_path / "published")
+  text = readme(tmp_path / "published")
   assert (
     "`uv run run_experiments.py --reproduce=flare:table2 --scale=0.1 "
     "--dataset=fashion_mnist --defense=fedavg,krum --attack=none --seeds=0 "
@@ -45,7 +49,7 @@ def test_readme_gives_the_command_and_the_counts(source, tmp_path):
 def test_readme_has_a_command_for_each_set_of_seeds(source, tmp_path):
   run_table2(source, scale=0.1, seed=1)
   publish.publish(source, tmp_path / "published" / source.name)
-  text = results_section.section(tmp_path / "published")
+  text = readme(tmp_path / "published")
   assert "--defense=fedavg --attack=none --seeds=0 " in text
   assert "--defense=krum --attack=none --seeds=0,1 " in text
   assert "| 0.1 | 0; 0, 1 |" in text
@@ -81,7 +85,8 @@ def test_values_in_another_reading_are_counted_apart(source, tmp_path):
 
 
 def test_nothing_published_is_said(tmp_path):
-  assert results_section.section(tmp_path) == "Nothing is published yet."
+  for part in (results_section.section, results_section.tables):
+    assert part(tmp_path) == "Nothing is published yet."
 
 
 def test_figures_without_printed_values_are_linked_and_not_counted(source, tmp_path):
@@ -94,7 +99,7 @@ def test_figures_without_printed_values_are_linked_and_not_counted(source, tmp_p
   (figure / "figures" / "flare-fig1.png").touch()
   for made in (source, figure):
     shutil.copytree(made, folder / made.name)
-  text = results_section.section(folder)
+  text = readme(folder)
   assert "(results/published/flare-fig1/figures/flare-fig1.png)" in text
   assert "| FLARE Fig. 1" not in text and "**FLARE Fig. 1" not in text
   assert "in the table run so far: " in results_section.counts(folder)
@@ -125,7 +130,7 @@ def test_runs_from_random_weights_are_not_counted_as_the_papers(source, tmp_path
   (source / "plan.json").unlink()
   plan.save()
   publish.publish(source, tmp_path / "published" / source.name)
-  text = results_section.section(tmp_path / "published")
+  text = readme(tmp_path / "published")
   assert "| FLARE Table 2, Sec. 6.1, from random weights | 0.1 |" in text
   assert "From random weights." in text and "--scale=0.1 --from_scratch --data" in text
   assert "run so far: 0 reproduced;" in results_section.counts(tmp_path / "published")

@@ -21,6 +21,7 @@ OPTIMIZERS = ("adam", "sgd")
 PARTICIPATIONS = ("fixed_frequency", "random")
 AUX_SOURCES = ("train_holdout", "authors")
 MOVING_STATISTICS = ("mean", "authors")
+_TAKE_FIRST = ("fedavg", "rsa", "norm_clipping")  # see aggregation.moving_statistics
 EVAL_CLIENTS = ("all", "sampled")
 MEASURES = ("extractor_swap",)
 NO_ATTACK = "none"
@@ -69,6 +70,7 @@ def problems(config: "ExperimentConfig") -> list[str]:
   faults = [*_unknown_names(config), *_numbers_out_of_range(config)]
   if not faults:  # what follows relies on known names and sound numbers
     faults += [*_clients_that_do_not_fit(config), *_data_that_do_not_fit(config)]
+    faults += [*_statistics_that_do_not_fit(config)]
     faults += [*_starts_that_do_not_fit(config), *misfits(config)]
   return faults
 
@@ -230,6 +232,22 @@ def _data_that_do_not_fit(config):
     )
   if config.augment not in (None, "crop_flip"):
     yield _fault("augment", "none or crop_flip", config.augment)
+
+
+def _statistics_that_do_not_fit(config):
+  """FL-PLAS's code takes a malicious client's wherever one takes part."""
+  if (
+    config.moving_statistics == "authors"
+    and config.defense in _TAKE_FIRST
+    and models.MODELS[config.model_name].has_moving_statistics
+    and config.num_malicious
+    and not config.malicious_first
+  ):
+    yield (
+      "ExperimentConfig: `malicious_first` must be true with `moving_statistics` "
+      f"'authors' under defense {config.defense!r}, got false: the first client's are "
+      "taken, and FL-PLAS's code puts malicious clients before others. Set it."
+    )
 
 
 def _fault(field: str, rule: str, value: Any) -> str:

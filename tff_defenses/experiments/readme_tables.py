@@ -69,6 +69,7 @@ TABLES = {
   "attacks": attack_table,
   "counts": results_section.counts,
   "results": results_section.section,
+  "tables": results_section.tables,
 }
 
 

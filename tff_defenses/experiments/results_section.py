@@ -18,20 +18,25 @@ _FOLDER = pathlib.Path(__file__).parents[2] / "results" / "published"
 _ORDER = ("reproduced", "within", "off", "not", "missing", "failed")
 
 
-def section(folder: pathlib.Path = _FOLDER) -> str:
-  """Markdown: how many printed values were met, the figures, a table for each folder.
+_NOTHING = "Nothing is published yet."
 
-  Figures of which the paper prints no value have no table, nor have folders without a
+
+def section(folder: pathlib.Path = _FOLDER) -> str:
+  """Markdown: how many printed values were met, table by table, and the figures."""
+  cards = [scorecard.build(plan) for plan in _plans(folder)]
+  parts = [_overview(_with_printed_values(cards)), _figures(cards, folder)]
+  return "\n\n".join(part for part in parts if part) if cards else _NOTHING
+
+
+def tables(folder: pathlib.Path = _FOLDER) -> str:
+  """Markdown: the paper's values and ours, a table for each folder.
+
+  Figures of which the paper prints no value have none, nor have folders without a
   finished run.
   """
-  cards = [scorecard.build(plan) for plan in _plans(folder)]
-  if not cards:
-    return "Nothing is published yet."
-  printed = _with_printed_values(cards)
-  figures = _figures(cards, folder)
-  measured = [card for card in printed if any(s.by_seed for s in card.scores)]
-  parts = [_overview(printed), figures, *map(_table, measured)]
-  return "\n\n".join(part for part in parts if part)
+  cards = _with_printed_values(scorecard.build(plan) for plan in _plans(folder))
+  shown = (card for card in cards if any(s.by_seed for s in card.scores))
+  return "\n\n".join(map(_table, shown)) or _NOTHING
 
 
 def counts(folder: pathlib.Path = _FOLDER) -> str:

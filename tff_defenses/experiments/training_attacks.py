@@ -1,20 +1,26 @@
 """Builds the attack that malicious clients train with, from a run's settings."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import attacks
 from models import split
+from tff_defenses import aggregators
 from tff_defenses.experiments import aims, datasets
 from tff_defenses.experiments import config as config_lib
 from tff_defenses.experiments import federation as federation_lib
 from tff_defenses.experiments.registry_calls import call_builder
+
+_logger = logging.getLogger(__name__)
 
 
 def build_training_attack(
   config: config_lib.ExperimentConfig, fed: federation_lib.Federation
 ):
   """What the malicious clients do instead of training; None without such an attack.
+
+  Warns of an attack on features that FL-PLAS's clients do not share.
 
   Raises:
     ConfigError: the attack does not take such settings, or needs a benign client in
@@ -30,7 +36,41 @@ def build_training_attack(
   needed = {name: supplied[name] for name in spec.needs}
   settings = {**suited, **needed, **settings}
   _check_benign(config, spec)
-  return call_builder("attack_settings", config.attack, spec.build, **settings)
+  attack = call_builder("attack_settings", config.attack, spec.build, **settings)
+  _warn_of_private_layers(config, attack)
+  return attack
+
+
+def _warn_of_private_layers(config, attack):
+  """The gap that is to be closed may close in layers that are never sent."""
+  layer = getattr(attack, "layer", None)
+  if (
+    layer is None or "client_state" not in aggregators.AGGREGATORS[config.defense].needs
+  ):
+    return
+  patterns = federation_lib.shared_layers(config)
+  private = _private_layers(federation_lib.keras_fn(config)(), layer, patterns)
+  if private:
+    _logger.warning(
+      "attack %r: `layer` %r lies behind private layers (%s) of the cut %r: what it "
+      "learns there stays with the attacker. Set `layer` to a shared one.",
+      config.attack,
+      layer,
+      ", ".join(private),
+      config.shared_cut,
+    )
+
+
+def _private_layers(model, layer, patterns) -> list[str]:
+  """Layers with weights, up to and with `layer`, that are not shared."""
+  import tensorflow as tf  # here: who builds no such attack need not wait for it
+
+  names = split.trainable_names(model)
+  shared = split.is_shared(names, patterns)
+  below = tf.keras.Model(model.inputs, model.get_layer(layer).output)
+  private = {split.layer_of(n) for n, s in zip(names, shared, strict=True) if not s}
+  read = dict.fromkeys(map(split.layer_of, split.trainable_names(below)))
+  return [name for name in read if name in private]
 
 
 def _check_benign(config, spec):

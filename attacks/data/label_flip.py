@@ -12,6 +12,7 @@ import numpy as np
 from attacks.data import base
 
 MODES = ("pair", "complement")
+_PAIR, _PAIR_OF_DIGITS = (5, 3), (7, 1)  # ours
 _DIGITS = tuple("0123456789")
 
 
@@ -24,7 +25,8 @@ class LabelFlipAttack(base.ShareAttack):
   Args:
     mode: "pair": `source_class` becomes `target_class`, other classes stay.
       "complement": y becomes c - 1 - y; where c is odd the middle class stays.
-    source_class: of "pair". Ours: 5, and 7 for digits.
+    source_class: of "pair". Ours: 5, and 7 for digits. "complement" has no use for the
+      two, and takes no others than these.
     target_class: of "pair", another one. Ours: 3, and 1 for digits.
     fraction: share of a client's images that are looked at, 0..1. Ours: 1.
     num_classes: c.
@@ -34,8 +36,8 @@ class LabelFlipAttack(base.ShareAttack):
   """
 
   mode: str = "pair"
-  source_class: int = 5
-  target_class: int = 3
+  source_class: int = _PAIR[0]
+  target_class: int = _PAIR[1]
   fraction: float = 1.0
   num_classes: int = 10
 
@@ -55,6 +57,13 @@ class LabelFlipAttack(base.ShareAttack):
       raise ValueError(
         f"{who}: `target_class` must differ from `source_class`, got "
         f"{self.target_class} for both. Choose two classes."
+      )
+    pair = self.source_class, self.target_class
+    if self.mode == "complement" and pair not in (_PAIR, _PAIR_OF_DIGITS):
+      raise ValueError(
+        f"{who}: `source_class` and `target_class` must be left out with `mode` "
+        f"'complement', which flips every class, got {pair[0]} and {pair[1]}. They are "
+        "for `mode` 'pair'."
       )
 
   @property

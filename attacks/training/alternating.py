@@ -51,8 +51,9 @@ class AlternatingAttack:
     rho: Weight of the distance, >= 0.
     stealth_steps: >= 1.
     mal_epochs: "alternate": passes over the shard, >= 0; the dataset that the attack is
-      given holds that many. "converge", which reads no data: the least number of steps.
-      0: the honest update is sent, in either strategy.
+      given must hold that many (`attack_dataset_computation` of `build_fed_avg`).
+      "converge", which reads no data: the least number of steps. 0: the honest update
+      is sent, in either strategy.
     benign_epochs: E; the own anchor trains max(mal_epochs, E) epochs.
     distance: "squared", or "norm" as Eq. (7) prints it.
     order: "stealth_first" (authors' code) or "malicious_first" (Bhagoji's text).
@@ -116,6 +117,11 @@ class AlternatingAttack:
       rule = f"left out with `strategy` {self.strategy!r}, which does not heed it"
       value = getattr(self, name)
       self._check(value == getattr(type(self), name), name, rule, value)
+
+  @property
+  def num_passes(self) -> int:
+    """How many passes over the shard the attack's dataset must hold."""
+    return self.mal_epochs if self.strategy == "alternate" else 0
 
   def _check(self, ok, name, rule, value) -> None:
     training_loop.check(type(self).__name__, ok, name, rule, value)
@@ -195,7 +201,7 @@ class AlternatingTraining(training_loop.TrainingLoop):
     while steps < _MAX_STEPS and (loss > _CONVERGED or steps < least):
       state = self.step(state, self._target_loss)
       if tf.equal(steps % self.attack.check_every, 0):
-        loss = self._target_loss()
+        loss = tf.cast(self._target_loss(), tf.float32)
       steps += 1
     update = self.update(theta)
     boosted = [
@@ -232,7 +238,7 @@ class AlternatingTraining(training_loop.TrainingLoop):
         value = self.loss(batch) + self.attack.rho * tf.sqrt(total + 1e-12)
       else:
         value = self.loss(batch) + self.attack.rho * 0.5 * total
-      return value if penalty is None else value + penalty(batch)
+      return value if penalty is None else value + tf.cast(penalty(batch), value.dtype)
 
     return self.step(state, loss)
 

@@ -38,19 +38,23 @@ class FeatureBackdoorAttack:
 
   Any classifier that reads clean images of the target class well then reads images
   with the trigger as that class too. The attacker's labels are all true. It trains as
-  long as an honest client. mu is taken once a round, under theta, where the benign
-  clients' classifiers start; without clean images of the target class the attacker
-  trains on CE alone.
+  long as an honest client. mu is taken once a round, from the attacker's own model
+  before it trains: theta, under FL-PLAS with the attacker's private layers. Without
+  clean images of the target class the attacker trains on CE alone.
 
-  Threat model: sees its own data and training. It needs to know neither the other
-  clients' classifiers nor which layers are shared.
+  Threat model: sees its own data and training; the other clients' classifiers are not
+  needed. Which layers are shared it has to know in order to choose `layer`: where h
+  lies behind FL-PLAS's cut ("penultimate" does under LeNet's, which shares conv1 and
+  conv2), the gap may close in the attacker's private layers, which are never sent, and
+  mu says nothing of the others' private layers.
 
   Args:
     model_fn: Made by `models.split.make_model_fn`: the model's layers.
     pattern, target_label, value: The trigger; see `attacks.data.trigger.TriggerAttack`.
     eta: >= 0. Ours: 1. 0: honest training.
     boost: > 0, factor on the update. Ours: 1.
-    layer: Whose output h is; what lies behind it is to be fooled.
+    layer: Whose output h is; what lies behind it is to be fooled. Under FL-PLAS no
+      later than the last shared one.
   Raises:
     ValueError: a setting is outside its range.
   """
@@ -99,7 +103,9 @@ class FeatureBackdoorAttack:
       def loss(batch):
         moving = model.non_trainable_variables
         painted = features(paint(batch["x"]), loop.variables, moving)
-        return loop.loss(batch) + weight * gap(painted, mean)
+        apart = weight * gap(tf.cast(painted, tf.float32), mean)
+        value = loop.loss(batch)
+        return value + tf.cast(apart, value.dtype)
 
       loop.train(weights, dataset, round_number, loss)
       return [self.boost * u for u in loop.update(theta)], loop.statistics()
@@ -119,6 +125,7 @@ class FeatureBackdoorAttack:
     for batch in iter(dataset):
       found = features(batch["x"], weights.trainable, weights.non_trainable)
       chosen = tf.cast(tf.equal(batch["y"], self.data_attack.target), tf.float32)
+      found = tf.cast(found, tf.float32)
       total += tf.reduce_sum(found * chosen[:, tf.newaxis], axis=0)
       count += tf.reduce_sum(chosen)
     weight = tf.where(count > 0, float(self.eta), 0.0)

@@ -44,6 +44,15 @@ def distance_as_published(plrs, labels, anchor_means):
   return 0.5 * tf.reduce_sum(gap**2)
 
 
+class ServerRepresentation(Representation):
+  """r(x) as FLARE's server reads it: moving statistics are those of a new model."""
+
+  def under(self, images, weights) -> tf.Tensor:
+    """[b, H, W, C] and trainable variables -> [b, o] float32."""
+    plrs = self(images, weights, self._pure.moving_statistics)
+    return tf.cast(plrs, tf.float32)
+
+
 @dataclasses.dataclass(frozen=True)
 class PlrMatchingAttack(alternating.AlternatingAttack):
   """The alternating attack, whose stealth steps also match the anchor's PLRs.
@@ -64,7 +73,9 @@ class PlrMatchingAttack(alternating.AlternatingAttack):
     ValueError: a setting is outside its range.
   Deviations: Eq. (10) prints a sum of vector differences, which is no distance; "norm"
     sums their squared norms. A class that a batch lacks does not count in it.
-    Representations are those of inference mode, as the server takes them.
+    Representations are those of inference mode. A BatchNorm model is read with the
+    moving statistics that it is made with, as FLARE's server reads it, at w and w_c
+    alike: d_plr is 0 at w = w_c, however far training has moved its own.
   """
 
   _: dataclasses.KW_ONLY
@@ -83,9 +94,9 @@ class PlrMatchingAttack(alternating.AlternatingAttack):
     _ = self.plr_of
 
   @functools.cached_property
-  def plr_of(self) -> Representation:
+  def plr_of(self) -> ServerRepresentation:
     """r(x); made with the attack, as `Representation` asks."""
-    return Representation(self.model_fn, self.layer)
+    return ServerRepresentation(self.model_fn, self.layer)
 
   @property
   def sees(self) -> frozenset[str]:
@@ -105,25 +116,25 @@ class PlrMatchingTraining(alternating.AlternatingTraining):
     self._plr_of = attack.plr_of
 
   def penalty(self, weights, dataset, anchor):
-    """eta d_plr of a batch under the model's present variables."""
-    means = self._anchor_means(weights, dataset, anchor)
+    """eta d_plr of a batch under the model's present trainable variables."""
+    del weights
+    means = self._anchor_means(dataset, anchor)
     distances = {"norm": distance_of_means, "authors": distance_as_published}
     d_plr = distances[self.attack.form]
 
     def of_batch(batch):
-      moving = self.model.non_trainable_variables
-      plrs = self._plr_of(batch["x"], self.variables, moving)
+      plrs = self._plr_of.under(batch["x"], self.variables)
       return self.attack.eta * d_plr(plrs, batch["y"], means)
 
     return of_batch
 
-  def _anchor_means(self, weights, dataset, anchor):
+  def _anchor_means(self, dataset, anchor):
     """P_y(w_c) over the dataset, [c, o]; zero for a class that it lacks."""
     num_classes = self._plr_of.num_classes
     sums = tf.zeros([num_classes, self._plr_of.width])
     counts = tf.zeros([num_classes])
     for batch in iter(dataset):
-      plrs = self._plr_of(batch["x"], anchor, weights.non_trainable)
+      plrs = self._plr_of.under(batch["x"], anchor)
       labels = batch["y"]
       ones = tf.ones_like(labels, tf.float32)
       sums += tf.math.unsorted_segment_sum(plrs, labels, num_classes)

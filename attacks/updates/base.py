@@ -54,10 +54,13 @@ class UpdateAttack(abc.ABC):
 
   Attributes:
     measures: Names of the attack's measurements, besides `no_attack`.
+    needs_spread: Whether the attack lives on how B differ from each other. With partial
+      knowledge it then needs two malicious clients: one has nobody to compare with.
   """
 
   knowledge: str
   measures: tuple[str, ...] = ()
+  needs_spread: bool = False
 
   def __post_init__(self):
     who = type(self).__name__
@@ -69,6 +72,11 @@ class UpdateAttack(abc.ABC):
     full = self.knowledge == "full"
     return frozenset({"benign_updates" if full else "own_training"})
 
+  @property
+  def least_malicious(self) -> int:
+    """f below which a round finds no attack; see `check_round`."""
+    return 2 if self.needs_spread and self.knowledge == "partial" else 0
+
   def craft(self, deltas, malicious, *, weights, seed):
     """Replaces the malicious rows; all others are returned bit for bit.
 
@@ -79,8 +87,8 @@ class UpdateAttack(abc.ABC):
       seed: [2] int32, another one each round.
 
     Returns:
-      ([n, d], measurements, each [] float32). Without a malicious row, or if nothing is
-      known, the rows are as they were and `no_attack` is 1.
+      ([n, d], measurements, each [] float32). Without a malicious row, or if too little
+      is known, the rows are as they were and `no_attack` is 1.
     """
     deltas, malicious = tf.convert_to_tensor(deltas), tf.convert_to_tensor(malicious)
     finite = rows.finite_rows(deltas)
@@ -99,7 +107,8 @@ class UpdateAttack(abc.ABC):
     def as_they_were():
       return deltas, self._measurements({"no_attack": 1.0})
 
-    possible = tf.reduce_any(malicious) & tf.reduce_any(is_known)
+    known = tf.math.count_nonzero(is_known, dtype=tf.int32)
+    possible = tf.reduce_any(malicious) & (known >= max(1, self.least_malicious))
     return tf.cond(possible, attacked, as_they_were)
 
   @abc.abstractmethod

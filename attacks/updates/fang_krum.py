@@ -58,23 +58,27 @@ class FangKrumAttack(base.UpdateAttack):
   clients' honest ones ("partial").
 
   Measurements: lambda, the mean over the tensors in form "authors"; no_attack (1:
-    nobody malicious, nothing known, or no lambda found; then zeros are sent).
+    nobody malicious, too little known, or no lambda found, where zeros are sent).
   Args:
     rule: the server's Krum; None: the paper's, with `num_byzantine`.
-    num_byzantine: what that Krum is told, f >= 0; None: the malicious clients of the
-      round.
+    num_byzantine: what the paper's Krum is told, f >= 0; None: the malicious clients of
+      the round. Left out with a `rule`, which has its own.
     form: "paper", or "authors" (FLARE's code): each tensor for itself, lambda from 1
       down to 1e-8, Krum in its variant "authors".
     direction: s: "change", the sign of the mean change (Fang et al.), or "weights",
       that of the mean weights (FLARE's text).
     shapes: of the model's trainable variables in order; for form "authors" and for a
       rule that compares kernels only.
-    knowledge: "full" or "partial": Krum is tried on the malicious clients' honest
-      updates, with one crafted update among them, then two, up to f; a single
-      malicious client finds no attack so.
+    knowledge: "full" or "partial": Krum is tried in small, on the malicious clients'
+      honest updates and one crafted update, then two, up to f. This Krum is told the
+      crafted ones of the trial and selects in proportion, one at least.
   Raises:
-    ValueError: a setting is outside its range, or `shapes` is missing.
-  Deviations: the bound's d counts the parameters with s != 0.
+    ValueError: a setting is outside its range or not heeded, or `shapes` is missing.
+  Deviations: the bound's d counts the parameters with s != 0. What
+    Krum is told in the small trial is ours: the f of the whole round would leave it a
+    single neighbour. A trial whose copies of the crafted update pass at any lambda, by
+    being each other's neighbours, does not count: in the paper's Krum no more crafted
+    updates than max(1, f - 2) are tried. What passes in small may fail at the server.
   """
 
   rule: KrumFactory | None = None
@@ -84,6 +88,7 @@ class FangKrumAttack(base.UpdateAttack):
   shapes: tuple[tuple[int, ...], ...] | None = None
   knowledge: str = "full"
   measures = ("lambda",)
+  needs_spread = True
 
   def __post_init__(self):
     super().__post_init__()
@@ -97,22 +102,29 @@ class FangKrumAttack(base.UpdateAttack):
         f"{who}: `rule` must be a KrumFactory or None, got {self.rule!r}. The "
         "attack is made for Krum."
       )
+    self._check_told()
     if self.shapes is None and "authors" in (self.form, self._variant):
       raise ValueError(
         f"{who}: `shapes` must be given with form or rule 'authors', got None. List "
         "the shapes of the model's trainable variables."
       )
 
+  def _check_told(self):
+    if self.num_byzantine is None:
+      return
+    for name in ("rule", "knowledge"):
+      value = getattr(self, name)
+      if value != getattr(FangKrumAttack, name):
+        raise ValueError(
+          f"FangKrumAttack: `num_byzantine` (f) must be left out with `{name}` "
+          f"{value!r}, which does not heed it, got {self.num_byzantine}. It is for an "
+          "attacker of full knowledge who has to guess the server's rule."
+        )
+
   @property
   def sees(self) -> frozenset[str]:
     """The server's rule as well."""
     return super().sees | {"aggregator"}
-
-  @property
-  def least_malicious(self) -> int:
-    """Of an honest and a crafted update Krum takes the first, whatever lambda."""
-    takes_one = self.rule is None or self.rule.num_selected == 1
-    return 2 if self.knowledge == "partial" and takes_one else 0
 
   @property
   def _variant(self):
@@ -142,25 +154,33 @@ class FangKrumAttack(base.UpdateAttack):
   def _search(self, view, sign, known, variant):
     """Lambda on the parameters that are compared."""
     trial = krum_trial.KrumTrial(known, sign)
-    told = self._told(view)
     num_selected = 1 if self.rule is None else self.rule.num_selected
     least = _LEAST[self.form]
 
-    def search(place, num_crafted):
+    def search(place, num_crafted, **told):
       start = tf.constant(1.0)
       if self.form == "paper":
         start = trial.bound(tf.shape(place)[0], num_crafted)
 
       def picked(step):
-        return trial.picks_crafted(
-          step, place, told, variant=variant, num_selected=num_selected
-        )
+        return trial.picks_crafted(step, place, variant=variant, **told)
 
       return largest_lambda(picked, start, least)
 
-    if self.knowledge == "full":
-      return search(trial.places_among(view), view.num_malicious)
-    return _one_by_one(search, trial, view.num_malicious)
+    def search_in_small(count):
+      place = trial.places_before(count)
+      share = num_selected * tf.shape(place)[0] // view.num_rows
+      told = {"num_byzantine": count, "num_selected": tf.maximum(share, 1)}
+      return tf.cond(
+        trial.copies_decide(count, variant=variant, **told),
+        lambda: 0.0,
+        lambda: search(place, count, **told),
+      )
+
+    if self.knowledge == "partial":
+      return _one_by_one(search_in_small, view.num_malicious)
+    told = {"num_byzantine": self._told(view), "num_selected": num_selected}
+    return search(trial.places_among(view), view.num_malicious, **told)
 
   def _told(self, view):
     """f of the Krum that is tried."""
@@ -169,14 +189,14 @@ class FangKrumAttack(base.UpdateAttack):
     return view.num_malicious if self.num_byzantine is None else self.num_byzantine
 
 
-def _one_by_one(search, trial, most):
+def _one_by_one(search, most):
   """The first lambda found with 1, 2, .. `most` crafted updates beside B, or 0."""
 
   def go_on(count, step):
     return tf.equal(step, 0.0) & (count < most)
 
   def add_one(count, _):
-    return count + 1, search(trial.places_behind(count + 1), count + 1)
+    return count + 1, search(count + 1)
 
   _, step = tf.while_loop(go_on, add_one, (tf.constant(0), tf.constant(0.0)))
   return step

@@ -64,7 +64,7 @@ class FangTrimmedMeanAttack(base.UpdateAttack):
 
   Threat model: knows the benign updates ("full") or the malicious clients' honest ones.
 
-  Measurements: no_attack (1: nobody malicious, or nothing known).
+  Measurements: no_attack (1: nobody malicious, or too little known).
   Args:
     factor: b > 1. Fang et al.: 2.
     space: what is scaled by b: "weights", or "updates", which moves much less because
@@ -85,6 +85,7 @@ class FangTrimmedMeanAttack(base.UpdateAttack):
   space: str = "weights"
   shared_draw: bool = False
   knowledge: str = "full"
+  needs_spread = True
 
   def __post_init__(self):
     super().__post_init__()

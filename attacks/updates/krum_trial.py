@@ -34,10 +34,26 @@ class KrumTrial:
     place = tf.where(view.malicious, self._num_known, place)
     return tf.boolean_mask(place, view.malicious | view.is_known)
 
-  def places_behind(self, num_crafted) -> tf.Tensor:
-    """B, and behind it so many crafted rows; as `places_among`."""
+  def places_before(self, num_crafted) -> tf.Tensor:
+    """So many crafted rows, and B behind them; as `places_among`.
+
+    They come first, as in Fang et al.: two rows that are each other's nearest tie, and
+    Krum takes the first.
+    """
     crafted = tf.fill([num_crafted], self._num_known)
-    return tf.concat([tf.range(self._num_known), crafted], axis=0)
+    return tf.concat([crafted, tf.range(self._num_known)], axis=0)
+
+  def copies_decide(
+    self, num_crafted, num_byzantine, *, variant: str, num_selected
+  ) -> tf.Tensor:
+    """Whether `places_before` has a crafted row selected at any lambda; -> [] bool.
+
+    So it is where the c - 1 copies of a crafted row are all the neighbours that count,
+    each at distance 0, or where B has fewer rows than are selected.
+    """
+    spare = 3 if variant == "authors" else num_byzantine + 2  # see `krum.scores_of`
+    num_neighbours = tf.maximum(self._num_known + num_crafted - spare, 1)
+    return (num_crafted > num_neighbours) | (num_selected > self._num_known)
 
   def squared_distances(self, step, place) -> tf.Tensor:
     """Between the rows that the rule would see; -> [n, n]."""

@@ -44,8 +44,8 @@ class LittleIsEnoughAttack(base.UpdateAttack):
   and n and f.
 
   Measurements: z; z_was_negative (1: so few are malicious that the formula gives a z
-    below 0; 0 was taken, the mean itself); no_attack (1: nobody malicious, or nothing
-    known).
+    below 0; 0 was taken, the mean itself); no_attack (1: nobody malicious, or too
+    little known).
   Args:
     z: Number of standard deviations, >= 0; None: from n and f.
     knowledge: "full" or "partial" (paper).
@@ -57,6 +57,7 @@ class LittleIsEnoughAttack(base.UpdateAttack):
   z: float | None = None
   knowledge: str = "full"
   measures = ("z", "z_was_negative")
+  needs_spread = True
 
   def __post_init__(self):
     super().__post_init__()

@@ -61,7 +61,7 @@ class MinMaxAttack(base.UpdateAttack):
 
   Threat model: knows the benign updates ("full") or the malicious clients' honest ones.
 
-  Measurements: gamma; no_attack (1: nobody malicious, or nothing known).
+  Measurements: gamma; no_attack (1: nobody malicious, or too little known).
   Args:
     direction: p: "inverse_std" (paper's best), "inverse_unit" or "inverse_sign".
     knowledge: "full" or "partial".
@@ -73,6 +73,7 @@ class MinMaxAttack(base.UpdateAttack):
   direction: str = "inverse_std"
   knowledge: str = "full"
   measures = ("gamma",)
+  needs_spread = True
 
   def __post_init__(self):
     super().__post_init__()

@@ -9,6 +9,7 @@ from attacks.training import alternating
 from tests import doubles
 from tests.attacks import training_doubles as td
 from tff_defenses.aggregators import krum
+from tff_defenses.learning.client_input import CLIENT_INPUT_TYPE
 
 TARGET = np.float32([200, 0, 0, 0]).reshape(1, 2, 2, 1)  # theta takes it for a 1
 LABEL = np.int32([0])
@@ -256,7 +257,7 @@ def test_honest_clients_are_untouched_bit_for_bit():
 @pytest.mark.usefixtures("runtime")
 def test_nobody_malicious_equals_no_attack():
   settings = {"malicious": [False] * 3, "attackers_only": False}
-  attacked = td.federated_round(attack(), **settings)
+  attacked = td.federated_round(attack(mal_epochs=1), **settings)
   for a, b in zip(attacked, td.federated_round(None, **settings), strict=True):
     np.testing.assert_array_equal(a, b)
 
@@ -272,6 +273,35 @@ def test_white_box_sees_the_rounds_benign_mean():
   crafted = plain_training(1, start=start, rho=0.5, boost=1.0)
   mean = [(2 * h + c) / 3 for h, c in zip(honest, crafted, strict=True)]
   td.assert_close(attacked, td.minus(td.THETA, mean), 1e-4)
+
+
+@pytest.mark.usefixtures("runtime")
+def test_passes_are_those_of_the_attacks_own_dataset():
+  """Two, where the honest client makes one; its own anchor is trained as long."""
+
+  @tff.tensorflow.computation(CLIENT_INPUT_TYPE)
+  def read_twice(client):
+    del client
+    return td.batches().repeat(2)
+
+  settings = {"form": "self", "rho": 0.5, "boost": 1.0}
+  twice = attack(mal_epochs=2, **settings)
+  found = td.federated_round(
+    twice, malicious=[True], attack_dataset_computation=read_twice
+  )
+  td.assert_close(found, td.minus(td.THETA, craft(twice)), 1e-4)
+
+
+@pytest.mark.parametrize("form", ["white_box", "self", "authors"])
+def test_passes_that_nobody_provides_are_refused(form):
+  """The clients' dataset holds one: 2, 10 and 50 would all be that one."""
+  several = attack(form=form)
+  assert several.num_passes == several.mal_epochs > 1
+  message = (
+    f"`attack_dataset_computation` must be given .* None and {several.mal_epochs}"
+  )
+  with pytest.raises(ValueError, match=message):
+    td.federated_round(several, malicious=[True])
 
 
 @pytest.mark.usefixtures("runtime")

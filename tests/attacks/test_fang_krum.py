@@ -197,40 +197,72 @@ def test_direction_may_be_that_of_the_weights():
   assert np.array_equal(changed[1], expected.astype(np.float32))
 
 
-@pytest.mark.parametrize("f", [1, 2, 3, 4])
-def test_partial_knowledge_tries_one_more_crafted_update_at_a_time(f):
+@pytest.mark.parametrize("variant", krum.VARIANTS)
+@pytest.mark.parametrize("f", [2, 3, 4, 6])
+def test_partial_knowledge_tries_one_more_crafted_update_at_a_time(f, variant):
+  rule = krum.KrumFactory(f, variant=variant)
+  attack = FangKrumAttack(rule=rule, shapes=((12, 1),), knowledge="partial")
   for seed in range(4):
-    deltas, malicious = noisy(seed, num_clients=12, malicious=range(f))
-    own = deltas[malicious]
-    attack = FangKrumAttack(num_byzantine=1, knowledge="partial")
+    deltas, malicious = noisy(seed, num_clients=3 * f + 4, malicious=range(f))
+    own, step = deltas[malicious], 0.0
     changed, measured = rounds.craft(attack, deltas, malicious)
-    step = 0.0
     for count in range(1, f + 1):
-      stack = np.concatenate([own, np.zeros([count, 12], np.float32)])
-      crafted = np.arange(len(stack)) >= f
-      step = start_partial(own, count)
-      while step >= 1e-5:
-        if picked(with_rows(stack, crafted, row(own, step)), crafted, 1):
-          break
-        step /= 2
-      step = step if step >= 1e-5 else 0.0
-      if step:
-        break
+      neighbours = max(1, f + count - (3 if variant == "authors" else count + 2))
+      if count <= neighbours:  # else the copies are each other's
+        step = step or lambda_in_small(own, count, variant)
     assert measured["lambda"] == pytest.approx(step, rel=1e-4)
+    assert measured["no_attack"] == (step == 0)
     assert np.array_equal(changed[0], row(own, measured["lambda"]))
 
 
-def start_partial(own, count):
-  if len(own) > 1:
-    return start_by_numpy(own, len(own) + count, count)
-  return np.linalg.norm(own[0]) / np.sqrt(12)  # no distances
+def lambda_in_small(own, count, variant):
+  """Halves until Krum, told `count`, picks a crafted row; they come first."""
+  stack = np.concatenate([np.zeros([count, 12], np.float32), own])
+  crafted = np.arange(len(stack)) < count
+  step = start_by_numpy(own, len(stack), count)
+  while step >= 1e-5:
+    tried = with_rows(stack, crafted, row(own, step))
+    if picked(tried, crafted, count, variant=variant):
+      return step
+    step /= 2
+  return 0.0
+
+
+@pytest.mark.parametrize("is_multi", [False, True])
+@pytest.mark.parametrize(("n", "f"), [(10, 2), (10, 3), (30, 9), (50, 15)])
+def test_what_partial_knowledge_finds_passes_the_servers_rule(n, f, is_multi):
+  """On all rows and told the true f; the start alone would not pass."""
+  num_selected = n - f - 2 if is_multi else 1
+  rule = krum.KrumFactory(f, num_selected)
+  for seed in range(6):
+    drawn = {"num_clients": n, "malicious": range(n - f, n), "num_columns": 200}
+    deltas, malicious = noisy(seed, **drawn)
+    attack = FangKrumAttack(rule=rule, knowledge="partial")
+    changed, measured = rounds.craft(attack, deltas, malicious)
+    assert measured["no_attack"] == 0
+    assert picked(changed, malicious, f, num_selected=num_selected)
+    start = start_by_numpy(deltas[malicious], f + 1, 1)
+    untested = with_rows(deltas, malicious, row(deltas[malicious], start))
+    assert not picked(untested, malicious, f, num_selected=num_selected)
+
+
+@pytest.mark.parametrize("num_selected", [1, 5])
+@pytest.mark.parametrize("f", [2, 3])
+def test_trials_that_copies_win_by_themselves_do_not_count(f, num_selected):
+  """Clients agree, so one crafted update is far off; two would be neighbours at 0."""
+  deltas, malicious = rounds.drawn(0, malicious=range(f), shift=10.0)
+  rule = krum.KrumFactory(f, num_selected)
+  attack = FangKrumAttack(rule=rule, knowledge="partial")
+  changed, measured = rounds.craft(attack, deltas, malicious)
+  assert measured == {"lambda": 0.0, "no_attack": 1.0}
+  assert not changed[malicious].any()
 
 
 def test_the_rule_is_the_papers_with_the_true_f_unless_told():
   deltas, malicious = noisy(1)
   by_default = rounds.craft(FangKrumAttack(), deltas, malicious)[1]
   told = rounds.craft(FangKrumAttack(num_byzantine=3), deltas, malicious)[1]
-  rule = FangKrumAttack(rule=krum.KrumFactory(3), num_byzantine=0)
+  rule = FangKrumAttack(rule=krum.KrumFactory(3))
   assert by_default == told == rounds.craft(rule, deltas, malicious)[1]
 
 
@@ -243,6 +275,8 @@ def test_the_rule_is_the_papers_with_the_true_f_unless_told():
     ({"rule": "krum"}, "rule"),
     ({"form": "authors"}, "shapes"),
     ({"rule": krum.KrumFactory(1, variant="authors")}, "shapes"),
+    ({"rule": krum.KrumFactory(3), "num_byzantine": 0}, "num_byzantine"),
+    ({"knowledge": "partial", "num_byzantine": 3}, "num_byzantine"),
   ],
 )
 def test_bad_settings_raise_with_their_name(settings, name):

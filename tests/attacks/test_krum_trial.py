@@ -37,6 +37,21 @@ def test_overflow_is_infinitely_far():
   assert np.isinf(found[np.triu_indices(3, 1)]).all() and not np.isnan(found).any()
 
 
+def test_copies_decide_where_they_are_all_neighbours_that_count():
+  """Told c of 4 + c rows Krum counts 2 neighbours, in its variant "authors" 1 + c."""
+  trial = krum_trial.KrumTrial(tf.zeros([4, 1]), tf.ones([1]))
+  assert trial.places_before(2).numpy().tolist() == [4, 4, 0, 1, 2, 3]
+
+  def decided(count, variant, num_selected=1):
+    settings = {"variant": variant, "num_selected": num_selected}
+    return bool(trial.copies_decide(count, count, **settings))
+
+  assert [decided(c, "paper") for c in (1, 2, 3, 4)] == [False, False, True, True]
+  assert not any(decided(c, "authors") for c in (1, 2, 3, 4))
+  # Of five selected one is crafted, whatever the scores.
+  assert not decided(1, "paper", 4) and decided(1, "paper", 5)
+
+
 def test_kernels_leave_biases_out():
   sign, known = tf.constant([1.0, 2, 3]), tf.constant([[4.0, 5, 6]])
   kept = krum_trial.kernels(sign, known, ((1, 2), (1,)))

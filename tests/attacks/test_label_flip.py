@@ -88,12 +88,21 @@ def test_classes_suit_the_data():
 
 def test_check_takes_what_fits_and_names_what_does_not():
   LabelFlipAttack().check(10, (28, 28, 1))
-  LabelFlipAttack("complement", source_class=50, target_class=51).check(10, ())
+  LabelFlipAttack("complement", num_classes=3).check(3, ())
   with pytest.raises(ValueError, match=r"`num_classes` \(c\) must be 8.*got 10"):
     LabelFlipAttack().check(8, (28, 28, 1))
   for name in ("source_class", "target_class"):
     with pytest.raises(ValueError, match=f"`{name}` must be in 0..9"):
       LabelFlipAttack(**{name: 10}).check(10, (28, 28, 1))
+
+
+def test_complement_takes_what_suits_the_data_and_no_other_pair():
+  for names in (DIGITS, CLOTHES):
+    suited = label_flip.suited_settings(names, (28, 28, 1))
+    assert LabelFlipAttack("complement", **suited).target is None
+  for pair in ({"source_class": 2}, {"target_class": 4}):
+    with pytest.raises(ValueError, match="must be left out with `mode` 'complement'"):
+      LabelFlipAttack("complement", **pair)
 
 
 @pytest.mark.parametrize(

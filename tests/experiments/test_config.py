@@ -184,6 +184,26 @@ def config(**settings):
   return ExperimentConfig(**settings)
 
 
+OF_THE_FIRST = {**TRIGGER, "dataset": "cifar10", "model": "mobilenet"}
+OF_THE_FIRST |= {"moving_statistics": "authors"}
+
+
+@pytest.mark.parametrize("defense", ["fedavg", "rsa", "norm_clipping"])
+def test_statistics_of_the_first_client_are_a_malicious_ones(defense):
+  theirs = config(**OF_THE_FIRST, defense=defense)
+  with pytest.raises(ConfigError, match="`malicious_first` must be true with"):
+    theirs.check()
+  for change in (
+    {"malicious_first": True},
+    {"malicious_fraction": 0.0},
+    {"attack": "none"},
+    {"moving_statistics": "mean"},
+    {"model": "cifar_cnn"},  # has none
+    {"defense": "krum"},
+  ):
+    dataclasses.replace(theirs, **change).check()
+
+
 @pytest.mark.parametrize(("settings", "sentence"), FAULTS)
 def test_fault_is_one_sentence_that_names_the_setting(settings, sentence):
   with pytest.raises(ConfigError, match=rf"1 fault\(s\).*\n  - .*{sentence}"):

@@ -79,6 +79,26 @@ def test_feature_backdoor_paints_the_pattern_that_suits_the_data():
   assert build("feature_backdoor", **changes).pattern == "flplas_cifar"
 
 
+@pytest.mark.parametrize(
+  ("settings", "private"),
+  [
+    ({}, "penultimate"),  # LeNet shares conv1 and conv2
+    ({"attack_settings": {"layer": "classifier"}}, "penultimate, classifier"),
+    ({"attack_settings": {"layer": "conv2"}}, None),
+    ({"shared_cut": "last_layer"}, None),
+    ({"shared_cut": "all"}, None),
+    ({"defense": "fedavg"}, None),
+  ],
+)
+def test_features_behind_private_layers_are_warned_of(settings, private, caplog):
+  built = build("feature_backdoor", **{"defense": "fl_plas", **settings})
+  assert built.layer == settings.get("attack_settings", {}).get("layer", "penultimate")
+  warned = [record.getMessage() for record in caplog.records]
+  assert len(warned) == (private is not None)
+  if warned:
+    assert f"lies behind private layers ({private}) of the cut 'default'" in warned[0]
+
+
 def test_users_settings_come_first():
   built = build("krum_backdoor", attack_settings={"benign_epochs": 7, "boost": 3.0})
   assert built.benign_epochs == 7 and built.boost == 3.0

@@ -75,23 +75,26 @@ def test_a_round_without_benign_clients_is_refused():
   changes = {"clients_per_round": 1, "malicious_fraction": 0.5}
   with pytest.raises(ConfigError, match="`num_malicious`"):
     build("min_max", **changes)
-  build("min_max", **changes, attack_settings={"knowledge": "partial"})
+  build("inner_product", **changes, attack_settings={"knowledge": "partial"})
   build("sign_flip", **changes)
 
 
-@pytest.mark.parametrize("num_selected", [1, 2])
-def test_one_attacker_of_partial_knowledge_finds_no_attack_on_krum(num_selected):
-  rule = krum.KrumFactory(1, num_selected=num_selected)
+@pytest.mark.parametrize("name", ["fang_krum", "little_is_enough", "min_max"])
+def test_one_attacker_of_partial_knowledge_has_nobody_to_compare_with(name):
+  rule = krum.KrumFactory(1, num_selected=2)
   settings = {"attack_settings": {"knowledge": "partial"}, "num_clients": 6}
-  assert build("fang_krum", rule, malicious_fraction=0.34, **settings) is not None
-  one = {"malicious_fraction": 0.17, **settings}
-  if num_selected > 1:
-    assert build("fang_krum", rule, **one) is not None
-    return
+  assert build(name, rule, malicious_fraction=0.34, **settings) is not None
   with pytest.raises(
     ConfigError, match="must be at least 2 with these settings, got 1"
   ):
-    build("fang_krum", rule, **one)
+    build(name, rule, malicious_fraction=0.17, **settings)
+
+
+def test_what_krum_is_told_is_refused_where_the_attack_knows_the_servers():
+  settings = {"attack_settings": {"num_byzantine": 1}}
+  assert build("fang_krum", **settings).num_byzantine == 1
+  with pytest.raises(ValueError, match="`num_byzantine` .* left out with `rule`"):
+    build("fang_krum", krum.KrumFactory(3), **settings)
 
 
 def test_attackers_of_flare_copy_the_first_and_those_of_fl_plas_do_not():

@@ -252,6 +252,8 @@ def test_errors_name_what_is_wrong():
     fed_avg.build_fed_avg(one_weight_model, SGD, "krum")
   with pytest.raises(TypeError, match="is_malicious"):
     fed_avg.build_fed_avg(one_weight_model, SGD, training_attack=object())
+  with pytest.raises(ValueError, match="`training_attack` must be given where `measure"):
+    fed_avg.build_fed_avg(one_weight_model, SGD, measure_attack=True)
 
 
 def test_dataset_computation_must_give_the_models_batches():

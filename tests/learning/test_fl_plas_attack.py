@@ -172,6 +172,14 @@ def test_the_attack_is_given_the_servers_shared_layers(clean_run):
   np.testing.assert_allclose(attacked.trainable[0], 1 - (honest + 1) / 2, rtol=1e-6)
 
 
+def test_an_attack_of_several_passes_needs_a_dataset_that_holds_them():
+  class PassesTwice(SendsConstants):
+    num_passes = 2
+
+  with pytest.raises(ValueError, match="`attack_dataset_computation` must be given"):
+    run(PassesTwice())
+
+
 def test_an_attack_that_sees_the_others_is_refused():
   with pytest.raises(ValueError, match="`training_attack` must not see"):
     run(SendsConstants(sees=("own_data", "benign_updates")))

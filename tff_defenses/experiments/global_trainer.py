@@ -59,7 +59,7 @@ class GlobalTrainer:
       initial_weights=self.initial_weights,
       moving_statistics=aggregation.moving_statistics(self.config),
       measure_norms=True,
-      measure_attack=self.config.num_malicious > 0,
+      measure_attack=attack is not None and self.config.num_malicious > 0,
     )
 
   def start(self, runtime, **call) -> tuple[Any, list]:

@@ -45,6 +45,23 @@ class ClientInputs:
         )
       self.type = dataset_computation.type_signature.parameter
 
+  @classmethod
+  def of_attack(cls, model_fn: Callable, attack, own, clients) -> "ClientInputs":
+    """What malicious clients train on: `own` dataset computation, or the clients'.
+
+    Raises:
+      ValueError: the attack makes several passes over what it is given, and nothing
+        tells that the clients' dataset holds them. TypeError: as the class.
+    """
+    passes = getattr(attack, "num_passes", 0)
+    if own is None and passes > 1:
+      raise ValueError(
+        "training_attack: `attack_dataset_computation` must be given with "
+        f"`mal_epochs` above 1, got None and {passes}: the attack goes once over the "
+        f"dataset that it is given. Let it return {passes} passes over a client's data."
+      )
+    return cls(model_fn, clients if own is None else own)
+
   def dataset(self, client) -> tf.data.Dataset:
     """The client's dataset; call it inside the client's computation."""
     if self._dataset_computation is None:

@@ -56,7 +56,7 @@ def build_fed_avg(
       `attacks.training`); needs a `dataset_computation` whose argument tells who is
       malicious (`is_malicious`).
     attack_dataset_computation: Like `dataset_computation`, for the attack's own passes
-      over the data; None: the same one.
+      over the data; None: the same one, if one pass is enough for the attack.
     update_attack: What malicious clients send instead of what they trained, honestly or
       by the training attack (see `attacks.updates`); its computation's argument must
       tell who is malicious and each client's `client_index`.
@@ -85,6 +85,11 @@ def build_fed_avg(
   """
   forms = server_work.MOVING_STATISTICS
   checks.check_choice("build_fed_avg", "moving_statistics", moving_statistics, forms)
+  if measure_attack and training_attack is None:
+    raise ValueError(
+      "build_fed_avg: `training_attack` must be given where `measure_attack` is, got "
+      "None. Give one, or leave `measure_attack` out."
+    )
   work = client_work.ClientWork(client_optimizer, local_epochs, rate_decay)
   factory = mean.FiniteMeanFactory() if aggregator is None else aggregator
   inputs = ClientInputs(model_fn, dataset_computation)
@@ -104,7 +109,9 @@ def build_fed_avg(
   poison = None
   if training_attack is not None:
     inputs.require_flag("training_attack")
-    own_data = ClientInputs(model_fn, attack_dataset_computation or dataset_computation)
+    own_data = ClientInputs.of_attack(
+      model_fn, training_attack, attack_dataset_computation, dataset_computation
+    )
     result_type = train.type_signature.result
     poison = _build_poison(training_attack, model_fn, work, own_data, result_type)
   replace = None
@@ -112,7 +119,7 @@ def build_fed_avg(
     result_type = train.type_signature.result
     replace = update_poisoning.build(update_attack, inputs, result_type, attack_seed)
   combine = functools.partial(server_work.combine_statistics, form=moving_statistics)
-  measures = _Measures(measure_norms, measure_attack and training_attack is not None)
+  measures = _Measures(measure_norms, measure_attack)
   next_fn = _build_next(
     init_fn, inputs, train, poison, replace, process, combine, measures
   )

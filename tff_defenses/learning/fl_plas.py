@@ -99,7 +99,7 @@ def build_fl_plas(
       layers stay those of its honest training. Needs a `dataset_computation` whose
       argument tells who is malicious (`is_malicious`).
     attack_dataset_computation: Like `dataset_computation`, for the attack's own passes
-      over the data; None: the same one.
+      over the data; None: the same one, if one pass is enough for the attack.
     measure_norms: Also report how long each client's update of the shared layers is.
 
   Returns:
@@ -137,7 +137,9 @@ def build_fl_plas(
   if training_attack is not None:
     _check_attack(training_attack)
     inputs.require_flag("training_attack")
-    own_data = ClientInputs(model_fn, attack_dataset_computation or dataset_computation)
+    own_data = ClientInputs.of_attack(
+      model_fn, training_attack, attack_dataset_computation, dataset_computation
+    )
     poison = fl_plas_client.build_poison(
       training_attack,
       model_fn,

@@ -252,7 +252,7 @@ def test_errors_name_what_is_wrong():
     fed_avg.build_fed_avg(one_weight_model, SGD, "krum")
   with pytest.raises(TypeError, match="is_malicious"):
     fed_avg.build_fed_avg(one_weight_model, SGD, training_attack=object())
-  with pytest.raises(ValueError, match="`training_attack` must be given where `measure"):
+  with pytest.raises(ValueError, match="`training_attack` must be given where"):
     fed_avg.build_fed_avg(one_weight_model, SGD, measure_attack=True)
 
 

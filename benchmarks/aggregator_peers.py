@@ -1,10 +1,12 @@
 """What `aggregators.py` measures: server steps of rules, their peers, rounds in TFF.
 
 A step is the graph that the worker runs between stacking and the result, measurements
-and the removal of non-finite updates included.
+and the removal of non-finite updates included. Of `fedavg` it is the mean alone: TFF
+adds up on the way, and no such graph exists.
 """
 
 import collections
+import importlib.metadata
 import time
 from collections.abc import Callable
 
@@ -40,7 +42,7 @@ def server_step(factory, num_columns: int, specs=None) -> Callable:
   weights = tf.random.stateless_normal([num_columns], [0, 1], stddev=0.05)
 
   def step(updates):
-    if isinstance(factory, mean.FiniteMeanFactory):  # TFF adds up on the way
+    if isinstance(factory, mean.FiniteMeanFactory):
       return mean.aggregate(updates)
     state = factory._initial_state(specs)
     if isinstance(factory, base.ModelAwareFactory):
@@ -62,8 +64,8 @@ def peers_of(name: str, updates, num_dropped: int) -> dict[str, Callable]:
 
   matrix = updates.numpy()
 
-  def gram():
-    return tf.matmul(updates, updates, transpose_b=True).numpy()
+  def gram(rows=updates):
+    return tf.matmul(rows, rows, transpose_b=True).numpy()
 
   def middle_of_sorted():
     low, high = (len(matrix) - 1) // 2, len(matrix) // 2
@@ -84,16 +86,23 @@ def peers_of(name: str, updates, num_dropped: int) -> dict[str, Callable]:
     "trimmed_mean": {"np.sort, mean": trimmed},
     "bulyan": {"Gram + np.sort": bulyan},
     "rsa": signs,
+    # Krum on the means of two rows each.
+    "bucketing": {"Gram of n/2 rows": lambda: gram(updates[::2])},
   }
   if name in special:
     return special[name]
-  if name in ("fedavg", "norm_clipping", "bucketing", "lfighter"):
+  if name in ("fedavg", "norm_clipping", "lfighter"):
     return {"np.mean": lambda: matrix.mean(axis=0)}
   return {"Gram": gram}
 
 
-def byzfl_of(name: str, updates, num_byzantine: int) -> dict[str, Callable]:
-  """ByzFL's rule on PyTorch, if it is installed and has the rule."""
+def byzfl_of(
+  name: str, updates, num_byzantine: int, num_threads: int
+) -> dict[str, Callable]:
+  """ByzFL's rule on PyTorch, if it is installed and has the rule.
+
+  Its Multi-Krum averages n - f rows, ours n - f - 2.
+  """
   try:
     import byzfl
     import torch
@@ -110,8 +119,10 @@ def byzfl_of(name: str, updates, num_byzantine: int) -> dict[str, Callable]:
   if name not in rules:
     return {}
   rule = getattr(byzfl, rules[name][0])(*rules[name][1:])
+  torch.set_num_threads(num_threads)
   matrix = torch.from_numpy(updates.numpy())
-  return {f"byzfl {byzfl.__name__}.{rules[name][0]}": lambda: rule(matrix)}
+  version = importlib.metadata.version("byzfl")
+  return {f"byzfl {version} {rules[name][0]}": lambda: rule(matrix)}
 
 
 def flare_step(num_clients: int, num_images: int = 10) -> Callable:

@@ -9,10 +9,13 @@ Run by hand, on a machine that is otherwise idle:
 Four tables:
 
     rules    seconds of each rule's server step on random updates [n, d], measurements
-             included, and of peers in the same run: NumPy for the rules that look at
-             each parameter by itself or add up, and for the rules that compare clients
-             one Gram matrix of the updates (`tf.matmul(x, x, transpose_b=True)`), the
-             least that they can do. ByzFL (PyTorch) is a further peer where installed.
+             included (of fedavg the mean alone), and of peers in the same run: NumPy
+             for the rules that look at each parameter by itself or add up, and for the
+             rules that compare clients one Gram matrix of what they compare
+             (`tf.matmul(x, x, transpose_b=True)`; bucketing, with Krum inside: of the
+             n/2 buckets), the least that they can do. ByzFL (PyTorch, as many threads)
+             is a further peer where installed; its Multi-Krum averages n - f rows, ours
+             n - f - 2.
     flare    seconds of FLARE's server step on its CIFAR-10 model with 10 auxiliary
              images. The paper: 3.2 s for 10 clients, 28.3 s for 50.
     collect  seconds to bring n updates of 1,000,000 numbers to the server in TFF; the
@@ -34,6 +37,7 @@ import numpy as np
 NUM_THREADS = 2
 SIZES = ("10x3400000", "30x3200000", "100x1200000")
 PARTS = ("rules", "flare", "collect", "memory")
+LABELS = {"fedavg": "fedavg (mean alone)"}  # its step is TFF's; see `server_step`
 FLARE_CLIENTS = (10, 50)
 COLLECTED_CLIENTS = (10, 20, 40, 80)
 MEMORY_CLIENTS, TFF_COLUMNS = 20, 1_000_000
@@ -58,14 +62,14 @@ def rule_rows(name: str, updates, num_rounds: int) -> list[tuple]:
   factory = peers.build_factory(name, num_clients)
   step = peers.server_step(factory, num_columns)
   others = peers.peers_of(name, updates, max(1, num_byzantine))
-  others |= peers.byzfl_of(name, updates, num_byzantine)
+  others |= peers.byzfl_of(name, updates, num_byzantine, NUM_THREADS)
   seconds = peers.timed({"ours": lambda: step(updates), **others}, num_rounds)
   ours, rows = seconds.pop("ours"), []
   for label, theirs in seconds.items():
     pairs = [(f(ours), f(theirs)) for f in (min, statistics.median)]
     cells = [f"{x:.3f}" for pair in pairs for x in pair]
     ratios = [f"{our / their:.2f}" for our, their in pairs]
-    rows.append((name, *cells, *ratios, label))
+    rows.append((LABELS.get(name, name), *cells, *ratios, label))
   return rows
 
 

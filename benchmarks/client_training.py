@@ -180,7 +180,13 @@ def _parse_flags():
     default=5,
     help="measured rounds of each loop; more make the minima steadier (default: 5)",
   )
-  add("--clients", type=_at_least(1), help="clients a round (default: 10)")
+  add(
+    "--clients",
+    type=_at_least(1),
+    help="clients a round (default: "
+    + ", ".join(f"{c.num_clients} {c.model}" for c in CASES.values())
+    + ")",
+  )
   add(
     "--images",
     type=_at_least(1),

@@ -24,6 +24,10 @@ class PlrFn:
   Give `moving_statistics` for models with BatchNorm. The initial ones (mean 0,
   variance 1) belong to no data: they shrink an untrained MobileNet's representations
   to 1e-19, where all clients look alike.
+
+  Frozen layers keep what `keras_fn` gives them. If that is drawn anew in each build,
+  the representations are not those of the model that clients train: seed such layers,
+  or give their values in `moving_statistics`.
   """
 
   def __init__(self, keras_fn: Callable, images: np.ndarray, layer: str):
@@ -44,7 +48,8 @@ class PlrFn:
       moving_statistics: structure of the non-trainable variables.
 
     Raises:
-      ValueError: a structure has another number of tensors or other shapes.
+      ValueError: a structure has another number of tensors or other shapes, or a frozen
+        layer differs from build to build and its values are not given.
     """
     weights = _tensors("weights", weights, self._pure.shapes)
     weights = [tf.cast(tensor, tf.float32) for tensor in weights]
@@ -58,7 +63,7 @@ class PlrFn:
       moving_statistics: structure of the non-trainable variables, used for all rows.
 
     Raises:
-      ValueError: rows are not of length d.
+      ValueError: rows are not of length d, or as above.
     """
     flat_weights = tf.cast(tf.convert_to_tensor(flat_weights), tf.float32)
     size = sum(math.prod(shape) for shape in self._pure.shapes)
@@ -76,8 +81,8 @@ class PlrFn:
 
   @property
   def has_moving_statistics(self) -> bool:
-    """Whether the model has BatchNorm or other non-trainable variables."""
-    return bool(self._pure.moving_statistics)
+    """Whether the representations depend on BatchNorm's moving statistics."""
+    return any(map(_is_moving, self._pure.fixed_names.values()))
 
   @property
   def num_samples(self) -> int:
@@ -98,10 +103,26 @@ class PlrFn:
   def _statistics(self, given):
     initial = self._pure.moving_statistics
     if given is None:
-      return [tf.constant(value) for value in initial]
+      return [tf.constant(value) for value in self._same_in_every_build]
     shapes = [value.shape for value in initial]
     given = _tensors("moving_statistics", given, shapes)
     return [tf.cast(g, value.dtype) for g, value in zip(given, initial, strict=True)]
+
+  @functools.cached_property
+  def _same_in_every_build(self) -> tuple[np.ndarray, ...]:
+    """The non-trainable variables; a model with frozen layers is built twice."""
+    initial, names = self._pure.moving_statistics, self._pure.fixed_names
+    frozen = [i for i, name in names.items() if not _is_moving(name)]
+    if not frozen:
+      return initial
+    again = pure_forward.trace(self._keras_fn, self._layer).moving_statistics
+    drawn = [names[i] for i in frozen if not np.array_equal(initial[i], again[i])]
+    if drawn:
+      raise ValueError(
+        f"plr_fn: frozen layers must be the same in every build, got {drawn} drawn "
+        "anew. Give their initialisers a seed, or load their weights in `model_fn`."
+      )
+    return initial
 
   def _forward_one(self, weights, statistics):
     plr = self._pure(tf.constant(self._images), weights, statistics)
@@ -121,6 +142,12 @@ class PlrFn:
     return tf.map_fn(
       row, flat_weights, parallel_iterations=1, fn_output_signature=signature
     )
+
+
+def _is_moving(variable_name: str) -> bool:
+  """Whether a variable is a moving statistic of BatchNorm, as Keras names them."""
+  name = variable_name.rsplit("/", 1)[-1]
+  return name.startswith(("moving_mean", "moving_variance"))
 
 
 def _tensors(name, structure, shapes) -> list[tf.Tensor]:

@@ -30,7 +30,10 @@ class PureForward:
     width: o.
     num_classes: logits of the whole model.
     names, shapes: of the trainable variables.
-    moving_statistics: initial values of the non-trainable variables.
+    moving_statistics: initial values of the non-trainable variables: BatchNorm's
+      moving statistics and the weights of frozen layers.
+    fixed_names: place in `moving_statistics` -> name, of those that the output
+      depends on.
     image_shape: (height, width, channels).
   """
 
@@ -43,6 +46,7 @@ class PureForward:
   names: tuple[str, ...]
   shapes: tuple[tuple[int, ...], ...]
   moving_statistics: tuple[np.ndarray, ...]
+  fixed_names: dict[int, str]
   image_shape: tuple[int, ...]
 
   def __call__(self, images, weights: Sequence, moving_statistics: Sequence):
@@ -99,8 +103,15 @@ def _trace_eagerly(keras_fn, layer) -> PureForward:
     names=tuple(v.name for v in model.trainable_variables),
     shapes=tuple(tuple(v.shape.as_list()) for v in model.trainable_variables),
     moving_statistics=tuple(v.numpy() for v in model.non_trainable_variables),
+    fixed_names=_fixed_names(model, inputs),
     image_shape=tuple(shape),
   )
+
+
+def _fixed_names(model, inputs):
+  first = len(model.trainable_variables)
+  read = sorted({index - first for index in inputs.values() if index >= first})
+  return {i: model.non_trainable_variables[i].name for i in read}
 
 
 def _split_captures(graph, variables):
@@ -130,8 +141,10 @@ def _without_variables(graph_def, output: str, handles: dict[str, int]):
       # Control inputs only order reads and writes of state; there is none left.
       kept.ClearField("input")
       kept.input.extend(name for name in node.input if not name.startswith("^"))
-      waiting += [name for name in sources if name not in seen]
-      seen.update(sources)
+      # An operation may take one tensor twice.
+      fresh = [name for name in dict.fromkeys(sources) if name not in seen]
+      waiting += fresh
+      seen.update(fresh)
     else:
       inputs[node.name] = handles[read[0]]
       pure.node.append(_placeholder(node))

@@ -143,7 +143,8 @@ def plr_fn(
   Raises:
     TypeError: `model_fn` is neither of the two.
     ValueError: `images` has no image or another rank; at first use: the model has no
-      such layer or takes images of another shape.
+      such layer, takes images of another shape, or has frozen layers that are drawn
+      anew in each build.
   """
   if isinstance(model_fn, tf.keras.Model):
     raise TypeError(

@@ -166,3 +166,13 @@ def test_in_tff(variant):
 def test_a_misspelled_option_of_the_pure_rule_raises(name):
   with pytest.raises(ValueError, match=f"`{name}` must be one of"):
     bulyan.aggregate(np.eye(7, dtype=np.float32), 1, **{name: "trimm"})
+
+
+def test_variables_without_numbers_change_no_weight(rng):
+  rows = tf.constant(rng.normal(size=(7, 4)).astype(np.float32))
+  found, expected = (
+    bulyan._bulyan(rows, 1, "authors", "median", sizes) for sizes in ((3, 0, 1), (3, 1))
+  )
+  for one, other in zip(found, expected, strict=True):
+    np.testing.assert_array_equal(one, other)
+  assert np.isfinite(found[1]).all()

@@ -1,4 +1,4 @@
-"""FLARE's equations against numbers worked out by hand and scikit-learn."""
+"""FLARE's votes, trust and sum against numbers worked out by hand; its settings."""
 
 import numpy as np
 import pytest
@@ -6,87 +6,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
-from sklearn.metrics.pairwise import rbf_kernel
 
-from tff_defenses.aggregators import flare
-
-
-def mmd_by_sklearn(a, b, form, gamma=None):
-  """Independent Eq. (4), with scikit-learn's kernel (default gamma = 1 / o)."""
-  m, a, b = len(a), a.astype(float), b.astype(float)  # it would compute in float32
-  within = sum(rbf_kernel(x, gamma=gamma).sum() - m for x in (a, b))
-  kernel = rbf_kernel(a, b, gamma=gamma)
-  if form == "gretton":
-    return (within - 2 * (kernel.sum() - np.trace(kernel))) / (m * (m - 1))
-  if form == "authors":
-    return within / (m * (m - 1)) - 2 * kernel.sum() / m**2
-  return (within - 2 * kernel.sum()) / (m * (m - 1))
-
-
-@pytest.mark.parametrize(
-  ("form", "expected"), [("paper", -1.367879), ("authors", 0.0), ("gretton", 0.0)]
-)
-def test_eq4_by_hand(form, expected):
-  # Kernel sums: A = 2 e^-1, C = 2 e^-4, X = 1 + e^-4 + e^-1 + e^-1.
-  r_1, r_2 = np.float32([[0], [1]]), np.float32([[0], [2]])
-  found = float(flare.mmd(r_1, r_2, form=form, gamma=1.0))
-  assert found == pytest.approx(expected, abs=1e-6)
-
-
-def test_eq4_authors_before_the_clip_by_hand():
-  plrs = np.float32([[[0], [1]], [[0], [2]]])
-  found = flare._mmd_statistic(plrs, "authors", 1.0)[0, 1]
-  assert float(found) == pytest.approx(-0.490842, abs=1e-6)
-
-
-@pytest.mark.parametrize("form", ["paper", "gretton"])
-def test_pairwise_mmd_equals_scikit_learn(form, rng):
-  plrs = rng.normal(size=(5, 10, 7)).astype(np.float32)
-  found = flare.pairwise_mmd(plrs, form=form).numpy()
-  for i in range(5):
-    for j in range(5):
-      if i != j:
-        expected = mmd_by_sklearn(plrs[i], plrs[j], form)
-        assert found[i, j] == pytest.approx(expected, abs=1e-9)
-
-
-def test_authors_form_is_clipped_at_zero(rng):
-  plrs = rng.normal(size=(6, 10, 7)).astype(np.float32)
-  plrs[3] += 5
-  found = flare.pairwise_mmd(plrs, form="authors").numpy()
-  expected = mmd_by_sklearn(plrs[0], plrs[3], "authors")
-  assert found[0, 3] == pytest.approx(expected, abs=1e-9)
-  assert found.min() == 0.0
-
-
-@pytest.mark.parametrize(("form", "expected"), [("paper", -2 / 9), ("gretton", 0.0)])
-def test_equal_models_have_the_known_mmd(form, expected, rng):
-  r = rng.normal(size=(10, 128)).astype(np.float32)
-  assert float(flare.mmd(r, r, form=form)) == pytest.approx(expected, abs=1e-9)
-
-
-def test_equal_models_have_the_known_mmd_before_the_authors_clip(rng):
-  """2 A / (m^2 (m - 1)) - 2 / m, A being the kernel's sum over distinct samples."""
-  r, m = rng.normal(size=(10, 128)).astype(np.float32), 10
-  within = rbf_kernel(r.astype(float)).sum() - m
-  found = flare._mmd_statistic(np.stack([r, r]), "authors", None)[0, 1]
-  expected = 2 * within / (m**2 * (m - 1)) - 2 / m
-  assert float(found) == pytest.approx(expected, abs=1e-9) and expected < 0
-
-
-def test_pairwise_mmd_is_exactly_symmetric(rng):
-  found = flare.pairwise_mmd(rng.normal(size=(9, 10, 128))).numpy()
-  np.testing.assert_array_equal(found, found.T)
-
-
-def test_median_gamma_by_hand():
-  # Distances of 0, 1, 3: 1, 2, 3; median 2; gamma = 1 / 8. (m = 1 is fine here.)
-  gamma = flare.median_gamma(np.float32([[[0]], [[1]], [[3]]]))
-  assert float(gamma) == pytest.approx(1 / 8)
-
-
-def test_median_gamma_of_equal_plrs_is_one_over_width():
-  assert float(flare.median_gamma(np.ones((3, 2, 4), np.float32))) == 0.25
+from tests import doubles
+from tff_defenses.aggregators import flare, kernel_mmd, tracking
 
 
 @pytest.mark.parametrize(("n", "k"), [(10, 5), (7, 4), (5, 2), (3, 2), (11, 6), (1, 0)])
@@ -213,7 +135,7 @@ def test_permuting_near_identical_models_permutes_the_trust(rng):
   base = rng.normal(size=(1, 10, 128))
   plrs = (base + 1e-3 * rng.normal(size=(8, 10, 128))).astype(np.float32)
   order = rng.permutation(8)
-  for form in flare.MMD_FORMS[::2]:  # "authors" ties at zero on purpose
+  for form in kernel_mmd.FORMS[::2]:  # "authors" ties at zero on purpose
     one = flare.trust_scores(flare.neighbour_votes(flare.pairwise_mmd(plrs, form=form)))
     distances = flare.pairwise_mmd(plrs[order], form=form)
     two = flare.trust_scores(flare.neighbour_votes(distances))
@@ -266,6 +188,8 @@ def test_clipped_fraction_counts_negative_pairs(rng):
     ({"mmd": "biased"}, "mmd"),
     ({"bandwidth": -2.0}, "bandwidth"),
     ({"bandwidth": "mean"}, "bandwidth"),
+    ({"temperature": 1e-46}, "temperature"),  # 0 in float32
+    ({"bandwidth": 1e-170}, "bandwidth"),
   ],
 )
 def test_bad_setting_raises_with_its_name(settings, name):
@@ -278,9 +202,32 @@ def test_plr_fn_that_cannot_be_called_raises():
     flare.FlareFactory(np.zeros(3))
 
 
-def test_single_auxiliary_sample_raises():
-  with pytest.raises(ValueError, match="m - 1"):
-    flare.pairwise_mmd(np.zeros((3, 1, 4), np.float32))
+@pytest.mark.parametrize("temperature", [0.0, -1.0, 1e-46])
+def test_trust_needs_a_temperature_above_zero(temperature):
+  with pytest.raises(ValueError, match="trust_scores: `temperature`"):
+    flare.trust_scores([0, 1], temperature)
+
+
+def test_the_smallest_temperature_leaves_those_with_the_most_votes():
+  for mode in flare.TEMPERATURE_MODES:
+    trust = flare.trust_scores([0, 40, 3, 40], 1.2e-38, mode).numpy()
+    assert trust.tolist() == [0.0, 0.5, 0.0, 0.5]
+
+
+def test_a_bandwidth_whose_square_is_zero_raises_in_the_pure_rule():
+  plrs = np.random.default_rng(0).normal(size=(3, 2, 2))
+  with pytest.raises(ValueError, match="`bandwidth`"):
+    flare.aggregate(np.eye(3, dtype=np.float32), plrs=plrs, bandwidth=1e-170)
+
+
+@pytest.mark.usefixtures("runtime")
+def test_without_a_finite_client_none_is_effective():
+  factory = tracking.track_global_weights(
+    flare.FlareFactory(doubles.plr_fn), doubles.update(1)
+  )
+  output = doubles.run_plain(factory, [doubles.update(np.nan)] * 3)
+  assert output.measurements["effective_clients"] == 0.0
+  assert output.measurements["num_rejected"] == 3
 
 
 def test_repr_shows_every_setting():

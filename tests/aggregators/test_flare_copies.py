@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tff_defenses.aggregators import flare
+from tff_defenses.aggregators import flare, kernel_mmd
 
 COPIES, CLIENTS, SAMPLES = 3, 10, 10
 
@@ -27,7 +27,7 @@ def votes_by_sorting(distances, k):
   return votes
 
 
-@pytest.mark.parametrize("form", flare.MMD_FORMS)
+@pytest.mark.parametrize("form", kernel_mmd.FORMS)
 @pytest.mark.parametrize("seed", range(4))
 def test_copies_are_equally_far_to_the_last_bit_wherever_they_stand(form, seed):
   plrs, order = models(seed)
@@ -64,7 +64,7 @@ def rounded_mmd(plrs):
 
 
 @pytest.mark.parametrize("num_clients", [3, 6, 7, 10, 11])
-@pytest.mark.parametrize("form", flare.MMD_FORMS)
+@pytest.mark.parametrize("form", kernel_mmd.FORMS)
 def test_equal_models_give_the_first_clients_the_votes(form, num_clients, rng):
   plrs = np.repeat(rng.normal(size=(1, 9, 17)), num_clients, axis=0)
   votes = flare.neighbour_votes(flare.pairwise_mmd(plrs, form=form)).numpy()

@@ -197,3 +197,13 @@ def test_bad_settings_raise_with_their_names():
     foolsgold.FoolsGoldFactory("bias")
   with pytest.raises(TypeError, match="FoolsGoldFactory: `normalise`"):
     foolsgold.FoolsGoldFactory(normalise=1)
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_last_variable_without_numbers_is_passed_over():
+  value_type = tff.to_type([(np.float32, [2]), (np.float32, [0])])
+  empty = np.zeros(0, np.float32)
+  updates = [[np.float32(row), empty] for row in ([1, 0], [0, 3])]
+  output = doubles.run_plain(foolsgold.FoolsGoldFactory(), updates, value_type)
+  np.testing.assert_allclose(output.result[0], [0.5, 1.5], rtol=1e-6)
+  assert output.state.shape == (2, 2)

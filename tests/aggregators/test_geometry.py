@@ -73,3 +73,15 @@ def test_combine_is_the_weighted_sum(rng):
   rows, weights = matrix(rng), rng.random((2, 6)) / 6
   expected = weights @ rows.numpy().astype(float)
   np.testing.assert_allclose(geometry.combine(weights, rows), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_mean_of_huge_rows_is_finite_and_of_others_tensorflows_own(dtype, rng):
+  huge = np.finfo(np.float32).max
+  rows = rng.normal(size=(7, 5)).astype(np.float32)
+  found = geometry.mean(tf.constant(rows)).numpy()
+  np.testing.assert_array_equal(found, tf.reduce_mean(rows, axis=0))
+  rows[:, 0], rows[:, 1] = huge, [huge, huge, -huge, -huge, huge, 0, 0]
+  mixed = tf.function(geometry.mean)(tf.constant(rows, dtype)).numpy()
+  np.testing.assert_allclose(mixed[:2], [huge, huge / 7], rtol=1e-6)
+  np.testing.assert_array_equal(mixed[2:], tf.reduce_mean(rows.astype(dtype)[:, 2:], 0))

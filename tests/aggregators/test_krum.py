@@ -176,3 +176,14 @@ def test_columns_limit_the_distances():
 def test_bad_setting_raises_with_its_name(args, settings, name):
   with pytest.raises(ValueError, match=f"`{name}`"):
     krum.KrumFactory(*args, **settings)
+
+
+def test_huge_finite_picks_have_a_finite_mean():
+  rows = np.float32([[3.4e38, 1], [3.4e38, 3]])
+  found = krum.aggregate(rows, 0, num_selected=2).numpy()
+  np.testing.assert_allclose(found, [3.4e38, 2.0], rtol=1e-6)
+
+
+def test_no_pick_is_refused():
+  with pytest.raises(ValueError, match=r"krum.aggregate: `num_selected` \(m\)"):
+    krum.aggregate(tf.eye(4), 1, num_selected=0)

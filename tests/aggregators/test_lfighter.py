@@ -230,3 +230,18 @@ def test_clients_that_are_not_finite_count_as_absent():
 def test_updates_that_are_no_floats_raise():
   with pytest.raises(TypeError, match="LFighterFactory"):
     lfighter.LFighterFactory().create(tff.TensorType(np.int32, [2]))
+
+
+def test_huge_finite_updates_that_are_kept_have_a_finite_mean():
+  rows = np.float32([[3.4e38, 0, 1, 2, 3]] * 2)
+  found = lfighter.aggregate(rows, first_column=1, shape=[2, 2], has_bias=False)
+  np.testing.assert_allclose(found, rows[0], rtol=1e-6)
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_last_variable_without_numbers_is_passed_over():
+  value_type = tff.to_type([(np.float32, [2, 2]), (np.float32, [3, 0])])
+  empty = np.zeros([3, 0], np.float32)
+  updates = [[np.full([2, 2], x, np.float32), empty] for x in (1, 2, 3)]
+  output = doubles.run_plain(lfighter.LFighterFactory(), updates, value_type)
+  assert np.isfinite(output.result[0]).all() and output.result[1].shape == (3, 0)

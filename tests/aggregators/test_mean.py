@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from tests import doubles
-from tff_defenses.aggregators import base, mean
+from tff_defenses.aggregators import base, krum, mean
 
 UPDATES = np.float32([[1, 2], [3, 6], [8, 1]])
 
@@ -120,3 +120,23 @@ def test_bad_weighting_raises_with_its_name(weighting):
 def test_other_than_floats_raise_in_house_form(value_type):
   with pytest.raises(TypeError, match=r"^FiniteMeanFactory: the updates must .* got"):
     mean.FiniteMeanFactory().create(tff.to_type(value_type))
+
+
+# Of the examples the shares sum to a little more than 1 in float32.
+@pytest.mark.parametrize("num_examples", [None, [32, 26, 14, 16, 3, 4, 1]])
+def test_huge_finite_rows_have_a_finite_mean(num_examples):
+  huge = np.finfo(np.float32).max
+  rows = np.tile(np.float32([huge, 2.0]), (7, 1))
+  found = mean.aggregate(rows, num_examples=num_examples).numpy()
+  np.testing.assert_allclose(found, [huge, 2.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  "factory",
+  [tff.aggregators.UnweightedMeanFactory(), krum.KrumFactory(0)],
+  ids=lambda factory: type(factory).__name__,
+)
+def test_a_mean_or_a_rule_is_no_sum(factory):
+  name = type(factory).__name__
+  with pytest.raises(TypeError, match=f"`sum_factory` must return a sum.*got {name}"):
+    mean.FiniteMeanFactory(sum_factory=factory)

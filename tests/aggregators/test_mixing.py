@@ -1,22 +1,28 @@
 """What the mixing wrappers take as their inner rule, and how they carry it."""
 
+import collections
 import copy
 import dataclasses
 import functools
 import pickle
 
+import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests import doubles
 from tests.doubles import plr_fn
 from tff_defenses.aggregators import (
+  base,
   bucketing,
+  flame,
   flare,
   krum,
   mean,
   nearest_neighbour_mixing,
   partial,
+  trimmed_mean,
 )
 
 WRAPPERS = (
@@ -91,9 +97,53 @@ def test_result_type_is_input_type_also_inside_partial_aggregation(wrap, inner):
 
 
 @each_wrapper
-def test_wrappers_are_values(wrap):
-  factory = wrap(krum.KrumFactory(1))
-  assert factory == wrap(krum.KrumFactory(1)) != wrap(krum.KrumFactory(2))
+@pytest.mark.parametrize("rule", [krum.KrumFactory, flame.FlameFactory])
+def test_wrappers_are_values(wrap, rule):
+  factory = wrap(rule(1))
+  assert factory == wrap(rule(1)) != wrap(rule(2))
   assert copy.copy(factory) == pickle.loads(pickle.dumps(factory)) == factory
-  changed = dataclasses.replace(factory, inner=krum.KrumFactory(2))
-  assert changed == wrap(krum.KrumFactory(2))
+  assert factory.inner == rule(1)
+  for inner in (krum.KrumFactory(2), flame.FlameFactory(2)):
+    changed = dataclasses.replace(factory, inner=inner)
+    assert changed == wrap(inner) and changed.inner == inner
+
+
+@each_wrapper
+def test_a_wrapper_is_of_the_kind_of_its_inner_rule(wrap):
+  written = getattr(wrap, "func", wrap)
+  plain, model_aware = wrap(krum.KrumFactory(1)), wrap(flame.FlameFactory())
+  assert isinstance(plain, written) and isinstance(model_aware, written)
+  assert isinstance(plain, base.PlainFactory)
+  assert not isinstance(plain, base.ModelAwareFactory)
+  assert isinstance(model_aware, base.ModelAwareFactory)
+  assert not isinstance(model_aware, tff.aggregators.AggregationFactory)
+  assert type(model_aware).__name__ == written.__name__
+  assert type(model_aware).__doc__ == written.__doc__
+
+
+class _BareMean(base.StackedModelAwareFactory):
+  """A model-aware rule that neither removes rows nor measures anything."""
+
+  def _server_step(self, weights, updates, specs):
+    del weights, specs
+    return tf.reduce_mean(updates, axis=0), collections.OrderedDict()
+
+
+@pytest.mark.usefixtures("runtime")
+@each_wrapper
+def test_a_rule_that_rejects_nothing_may_be_wrapped(wrap):
+  process = wrap(_BareMean()).create(doubles.UPDATE_TYPE)
+  updates = [doubles.update(x) for x in (1, 3, 5, 7)]
+  output = process.next(process.initialize(), doubles.update(0), updates)
+  assert np.isfinite(doubles.flat(output.result)).all()
+  assert output.measurements["num_rejected_mixed"] == 0
+
+
+@pytest.mark.usefixtures("runtime")
+@each_wrapper
+def test_without_a_finite_client_no_guarantee_holds(wrap):
+  factory = wrap(trimmed_mean.TrimmedMeanFactory(0))
+  if isinstance(factory, nearest_neighbour_mixing.NearestNeighbourMixingFactory):
+    factory = dataclasses.replace(factory, num_byzantine=0)
+  output = doubles.run_plain(factory, [doubles.update(np.nan)] * 3)
+  assert not output.measurements["guarantee_holds"]

@@ -111,6 +111,23 @@ def test_if_no_row_is_kept_the_aggregate_is_zero():
   assert int(measured["num_rejected"]) == 4
 
 
+def test_what_was_measured_of_a_row_that_stood_in_does_not_remain():
+  def rule(matrix):
+    measured = collections.OrderedDict(
+      guarantee_holds=tf.constant(True),
+      effective_clients=tf.cast(tf.shape(matrix)[0], tf.float32),
+      count=tf.shape(matrix)[0],
+    )
+    return matrix[0], measured
+
+  for keep in ([False] * 4, []):
+    _, measured = rows.on_kept_rows(np.array(keep, bool), rule, MATRIX[: len(keep)])
+    assert not measured["guarantee_holds"]
+    assert float(measured["effective_clients"]) == 0.0 == float(measured["count"])
+  _, measured = rows.on_kept_rows(KEEP, rule, MATRIX)
+  assert measured["guarantee_holds"] and int(measured["count"]) == np.sum(KEEP)
+
+
 def test_without_clients_the_aggregate_is_zero():
   matrix = np.zeros([0, 2], np.float32)
   assert rows.finite_rows(tf.constant(matrix)).shape == [0]

@@ -17,6 +17,7 @@ from tff_defenses.aggregators import (
   fltrust,
   foolsgold,
   geometric_median,
+  kernel_mmd,
 )
 
 pytestmark = pytest.mark.usefixtures("runtime")
@@ -105,7 +106,7 @@ def trust_by_parts(
   bandwidth=None,
 ):
   """FLARE's trust and distances from its pure functions, one after the other."""
-  gamma = {None: None, 2.0: 1 / 8, "median": flare.median_gamma(plrs)}[bandwidth]
+  gamma = {None: None, 2.0: 1 / 8, "median": kernel_mmd.median_gamma(plrs)}[bandwidth]
   distances = flare.pairwise_mmd(plrs, form=mmd, gamma=gamma)
   votes = flare.neighbour_votes(distances, neighbour_fraction)
   trust = flare.trust_scores(votes, temperature, temperature_mode)

@@ -145,6 +145,37 @@ def test_unknown_shapes_raise_in_the_callers_name(shape):
     stacking.check_value_type("Who", value_type)
 
 
+@pytest.mark.parametrize(
+  "value_type",
+  [
+    tff.StructType([("a", np.float32), ("b", np.float32)]),
+    tff.StructType([np.float32]),
+    tff.to_type([tff.StructType([np.float32])]),
+  ],
+)
+def test_structures_without_a_python_container_raise_in_the_callers_name(value_type):
+  with pytest.raises(TypeError, match=r"^Who: .* Python container .*, got .*to_type"):
+    stacking.check_value_type("Who", value_type)
+
+
+def test_updates_without_a_number_raise_in_the_callers_name():
+  with pytest.raises(TypeError, match=r"^Who: the updates must hold a number .*, got "):
+    stacking.check_value_type("Who", tff.to_type([(np.float32, [0])]))
+
+
+def test_other_widths_of_floats_raise_and_say_which_are_known():
+  with pytest.raises(TypeError, match="float16, float32 or float64 tensors"):
+    stacking.check_value_type("Who", tff.TensorType(tf.bfloat16.as_numpy_dtype, [2]))
+
+
+def test_variables_without_numbers_are_no_kernel_and_no_last_variable():
+  specs = [tf.TensorSpec([2, 3]), tf.TensorSpec([0, 3]), tf.TensorSpec([3])]
+  assert stacking.last_kernel(specs) == (0, [2, 3], True)
+  assert stacking.last_kernel([tf.TensorSpec([4]), tf.TensorSpec([0])])[1] == [1, 4]
+  with pytest.raises(ValueError, match="needs a tensor of rank 2"):
+    stacking.kernel_columns(specs[1:])
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_floats_of_any_width_are_accepted(dtype):
   stacking.check_value_type("Who", tff.to_type([(dtype, [2]), dtype]))

@@ -185,6 +185,68 @@ def test_held_tensors_become_constants():
   np.testing.assert_allclose(plr(weights), [[11.0, 22.0]])
 
 
+@pytest.mark.parametrize(
+  ("operation", "expected"),
+  [
+    (tf.keras.layers.Concatenate(), [2.0, 2.0]),
+    (tf.keras.layers.Add(), [4.0]),
+    (tf.keras.layers.Multiply(), [4.0]),
+  ],
+  ids=lambda value: getattr(value, "name", None),
+)
+def test_an_operation_may_take_one_tensor_twice(operation, expected):
+  def keras_fn():
+    image = tf.keras.Input([1, 1, 1])
+    x = tf.keras.layers.Dense(1, use_bias=False)(tf.keras.layers.Flatten()(image))
+    x = operation.from_config(operation.get_config())([x, x])
+    return tf.keras.Model(image, tf.keras.layers.Flatten(name="penultimate")(x))
+
+  plr = split.plr_fn(keras_fn, np.ones([1, 1, 1, 1]))
+  assert plr([np.float32([[2.0]])]).numpy().tolist() == [expected]
+
+
+def with_frozen_layer(seed):
+  """A model whose first layer is not trained."""
+  initialiser = tf.keras.initializers.GlorotUniform(seed=seed)
+  frozen = tf.keras.layers.Dense(
+    2, kernel_initializer=initialiser, trainable=False, name="frozen"
+  )
+  image = tf.keras.Input([2, 2, 1])
+  x = frozen(tf.keras.layers.Flatten()(image))
+  x = tf.keras.layers.Dense(1, use_bias=False, name="penultimate")(x)
+  return tf.keras.Model(image, x)
+
+
+def test_frozen_layers_are_those_of_every_build_and_no_moving_statistics():
+  keras_fn = functools.partial(with_frozen_layer, 1)
+  plr = split.plr_fn(keras_fn, np.ones([1, 2, 2, 1]))
+  model = keras_fn()
+  found = plr(model.trainable_variables)
+  np.testing.assert_allclose(found, keras_plr(model, np.ones([1, 2, 2, 1])), rtol=1e-5)
+  assert not plr.has_moving_statistics and case("mobilenet")[2].has_moving_statistics
+
+
+def test_frozen_layers_drawn_anew_raise_unless_they_are_given():
+  plr = split.plr_fn(functools.partial(with_frozen_layer, None), np.ones([1, 2, 2, 1]))
+  weights = [np.ones([2, 1], np.float32)]
+  for call in (lambda: plr(weights), lambda: plr.many(np.ones([3, 2]))):
+    with pytest.raises(
+      ValueError, match=r"plr_fn: frozen layers.*'frozen/kernel:0'.*ed"
+    ):
+      call()
+  given = [np.ones([4, 2], np.float32), np.zeros(2, np.float32)]
+  assert plr(weights, given).numpy().tolist() == [[8.0]]
+
+
+def test_moving_statistics_behind_the_layer_do_not_count():
+  def keras_fn():
+    image = tf.keras.Input([2, 2, 1])
+    x = tf.keras.layers.Dense(2, name="penultimate")(tf.keras.layers.Flatten()(image))
+    return tf.keras.Model(image, tf.keras.layers.BatchNormalization()(x))
+
+  assert not split.plr_fn(keras_fn, np.ones([1, 2, 2, 1])).has_moving_statistics
+
+
 # Errors
 
 

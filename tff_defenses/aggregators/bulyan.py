@@ -136,6 +136,7 @@ def _bulyan(updates, num_byzantine, variant, stage2, sizes):
   """([d], share of each row in the averaged values [n], picked [n])."""
   if variant == "paper" or sizes is None:
     return _one_part(updates, num_byzantine, variant, stage2)
+  sizes = [size for size in sizes if size]  # of an empty variable nothing is picked
   parts = [
     _one_part(part, num_byzantine, variant, stage2)
     for part in tf.split(updates, sizes, axis=1)

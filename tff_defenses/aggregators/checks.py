@@ -6,6 +6,8 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
+SMALLEST = 2.0**-126  # of float32; TensorFlow takes what is below for 0
+
 
 def check_choice(who: str, name: str, value: Any, choices: Sequence[str]) -> None:
   """Raises ValueError unless `value` is one of `choices`; proposes the nearest."""
@@ -27,9 +29,13 @@ def check_at_least(who: str, name: str, symbol: str, value: Any, least: int) -> 
 def check_positive(
   who: str, name: str, symbol: str, value: Any, advice: str = ""
 ) -> None:
-  """Raises ValueError unless `value` is a finite number > 0."""
-  if not is_number(value) or value <= 0:
-    raise ValueError(f"{who}: `{name}` ({symbol}) must be > 0, got {value!r}.{advice}")
+  """Raises ValueError unless `value` is a finite number > 0, in float32 too."""
+  if not is_number(value) or value < SMALLEST:
+    is_tiny = is_number(value) and value > 0
+    rule = f"at least {SMALLEST:.2g}, as float32 has 0 below" if is_tiny else "> 0"
+    raise ValueError(
+      f"{who}: `{name}` ({symbol}) must be {rule}, got {value!r}.{advice}"
+    )
 
 
 def check_fraction(who: str, name: str, symbol: str, value: Any) -> None:

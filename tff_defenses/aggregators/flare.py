@@ -13,9 +13,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tff_defenses.aggregators import base, checks, rows, stacking
+from tff_defenses.aggregators import base, checks, kernel_mmd, rows, stacking
 
-MMD_FORMS = ("paper", "authors", "gretton")
 TEMPERATURE_MODES = ("paper", "mean_votes")
 
 
@@ -29,11 +28,11 @@ def mmd(r_i, r_j, *, form: str = "paper", gamma: float | None = None) -> tf.Tens
 
   Args:
     r_i, r_j: PLRs, [m, o], m >= 2.
-    form: One of `MMD_FORMS`.
+    form: One of `kernel_mmd.FORMS`.
     gamma: Of the kernel exp(-gamma ||a - b||^2); None: 1 / o.
 
   Raises:
-    ValueError: an unknown form, or m < 2.
+    ValueError: an unknown form, m < 2, or another rank.
 
   >>> r_1, r_2 = tf.constant([[0.0], [1.0]]), tf.constant([[0.0], [2.0]])
   >>> round(float(mmd(r_1, r_2, gamma=1.0)), 6)
@@ -48,21 +47,7 @@ def pairwise_mmd(plrs, *, form: str = "paper", gamma=None) -> tf.Tensor:
 
   The diagonal means nothing. See `mmd` for the arguments.
   """
-  return _clipped(_mmd_statistic(plrs, form, gamma), form)
-
-
-def median_gamma(plrs) -> tf.Tensor:
-  """Kernel width from the median distance of all n * m PLRs; [n, m, o] -> [] float64.
-
-  gamma = 1 / (2 s^2), s the median over distinct pairs; 1 / o where s is 0.
-  """
-  squares, width = _squared_distances(plrs)
-  pairs = tf.linalg.band_part(tf.ones_like(squares), 0, -1)
-  pairs = tf.cast(tf.linalg.set_diag(pairs, tf.zeros_like(squares[0])), tf.bool)
-  ordered = tf.sort(tf.sqrt(tf.boolean_mask(squares, pairs)))
-  count = tf.shape(ordered)[0]
-  median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2.0
-  return tf.where(median > 0, 1.0 / (2.0 * median**2), 1.0 / width)
+  return kernel_mmd.clipped(kernel_mmd.statistic(plrs, form, gamma), form)
 
 
 def num_neighbours(num_clients, fraction: float) -> tf.Tensor:
@@ -106,18 +91,20 @@ def trust_scores(votes, temperature: float = 1.0, mode: str = "paper") -> tf.Ten
       the authors' code does.
 
   Raises:
-    ValueError: an unknown mode.
+    ValueError: an unknown mode, or `temperature` is not above 0.
 
   >>> [round(float(s), 6) for s in trust_scores(tf.constant([0, 1]))]
   [0.268941, 0.731059]
   """
+  _check_temperature("trust_scores", temperature)
   checks.check_choice("trust_scores", "mode", mode, TEMPERATURE_MODES)
   votes = tf.cast(votes, tf.float32)
   scale = tf.constant(temperature, tf.float32)
   if mode == "mean_votes":
     mean = tf.reduce_mean(votes)
     scale *= tf.where(mean > 0, mean, 1.0)
-  return tf.nn.softmax(votes / scale)
+  # The most votes first become 0: divided by a small scale they might be infinite.
+  return tf.nn.softmax((votes - tf.reduce_max(votes)) / scale)
 
 
 def aggregate(
@@ -160,8 +147,9 @@ class FlareFactory(base.StackedModelAwareFactory):
     bandwidth: of the Gaussian kernel: None: gamma = 1 / o, as the authors' code; a
       number s: gamma = 1 / (2 s^2); "median": s = median distance of the round's PLRs.
   Raises:
-    ValueError: a setting is outside its range. TypeError (in create): W holds a
-      non-float, or `plr_fn` cannot be called.
+    ValueError: a setting is outside its range; in create: what `plr_fn` gives is not
+      [m, o], or m < 2. TypeError: `plr_fn` cannot be called; in create: W holds a
+      non-float.
   Deviations: neighbours are ranked by identity first and ties by index. k is round(0.5
     n), half to even; the authors' code has int(n / 2), one less at n = 3, 7, 11. It
     drops the first column as "self": with statistics clipped at 0 a client may
@@ -169,7 +157,7 @@ class FlareFactory(base.StackedModelAwareFactory):
     What lies behind the representations, the classifier, is not looked at: it weighs
     what its client's representations earn.
     Models with BatchNorm are read with the moving statistics that `plr_fn` holds, the
-    same for all clients; `create` warns of it.
+    same for all clients; `create` warns of it. Frozen layers are those of `plr_fn` too.
   """
 
   plr_fn: Callable
@@ -182,20 +170,15 @@ class FlareFactory(base.StackedModelAwareFactory):
 
   def __post_init__(self):
     who = "FlareFactory"
-    advice = " The paper uses 1.0."
-    checks.check_positive(
-      who, "temperature", "tau, Eq. 5", self.temperature, advice=advice
-    )
+    _check_temperature(who, self.temperature)
     checks.check_choice(
       who, "temperature_mode", self.temperature_mode, TEMPERATURE_MODES
     )
     checks.check_fraction(
       who, "neighbour_fraction", "k / n, Alg. 1", self.neighbour_fraction
     )
-    checks.check_choice(who, "mmd", self.mmd, MMD_FORMS)
-    if self.bandwidth not in (None, "median"):
-      advice = " Or pass None or 'median'."
-      checks.check_positive(who, "bandwidth", "sigma", self.bandwidth, advice=advice)
+    checks.check_choice(who, "mmd", self.mmd, kernel_mmd.FORMS)
+    kernel_mmd.check_bandwidth(who, self.bandwidth)
     if not callable(self.plr_fn):
       raise TypeError(
         f"{who}: `plr_fn` must be callable, got {type(self.plr_fn).__name__}. "
@@ -213,6 +196,7 @@ class FlareFactory(base.StackedModelAwareFactory):
 
   def _server_step(self, weights, updates, specs):
     plrs = _all_plrs(self.plr_fn, weights - updates, specs)
+    kernel_mmd.check_plrs("FlareFactory", plrs)
     finite_plr = tf.reduce_all(tf.math.is_finite(plrs), axis=[1, 2])
     keep = rows.finite_rows(updates) & finite_plr
     return rows.on_kept_rows(keep, self._rule, updates, plrs)
@@ -231,8 +215,8 @@ class FlareFactory(base.StackedModelAwareFactory):
 
 def _rule(updates, plrs, temperature, temperature_mode, fraction, form, bandwidth):
   """The whole rule: ([d], measurements)."""
-  statistic = _mmd_statistic(plrs, form, _gamma(plrs, bandwidth))
-  distances = _clipped(statistic, form)
+  statistic = kernel_mmd.statistic(plrs, form, kernel_mmd.gamma_of(plrs, bandwidth))
+  distances = kernel_mmd.clipped(statistic, form)
   votes = neighbour_votes(distances, fraction)
   trust = trust_scores(votes, temperature, temperature_mode)
   num_clients = tf.shape(updates)[0]
@@ -240,68 +224,11 @@ def _rule(updates, plrs, temperature, temperature_mode, fraction, form, bandwidt
     trust=trust,
     votes=votes,
     mmd=tf.cast(distances, tf.float32),
-    clipped_fraction=_negative_fraction(statistic),
+    clipped_fraction=kernel_mmd.negative_fraction(statistic),
     effective_clients=1.0 / tf.reduce_sum(trust**2),
     num_expected_neighbours=tf.maximum(num_neighbours(num_clients, fraction), 1) - 1,
   )
   return tf.linalg.matvec(updates, trust, transpose_a=True), measurements
-
-
-def _gamma(plrs, bandwidth):
-  if bandwidth == "median":
-    return median_gamma(plrs)
-  return None if bandwidth is None else 1.0 / (2.0 * bandwidth**2)
-
-
-def _mmd_statistic(plrs, form, gamma) -> tf.Tensor:
-  """[n, m, o] -> [n, n] float64; one kernel matrix over all n * m PLRs."""
-  plrs = tf.convert_to_tensor(plrs)
-  num_samples = plrs.shape[1]
-  checks.check_choice("mmd", "form", form, MMD_FORMS)
-  checks.check_at_least("mmd", "plrs", "m, Eq. 4 divides by m - 1", num_samples, 2)
-  squares, width = _squared_distances(plrs)
-  kernel = tf.exp(
-    -(1.0 / width if gamma is None else tf.cast(gamma, tf.float64)) * squares
-  )
-  num_models = tf.shape(plrs)[0]
-  shape = [num_models, num_samples, num_models, num_samples]
-  blocks = tf.transpose(tf.reshape(kernel, shape), [0, 2, 1, 3])
-  cross = tf.reduce_sum(blocks, axis=[2, 3])
-  within = tf.linalg.diag_part(cross) - num_samples  # k(a, a) = 1
-  if form == "gretton":
-    cross -= tf.linalg.trace(blocks)
-  pairs = float(num_samples * (num_samples - 1))
-  cross_pairs = float(num_samples**2) if form == "authors" else pairs
-  # To the last bit: (i, j) and (j, i) add the same numbers in another order.
-  cross = (cross + tf.transpose(cross)) / 2.0
-  return (within[:, tf.newaxis] + within) / pairs - 2.0 * cross / cross_pairs
-
-
-def _clipped(statistic, form):
-  """Distances: the authors' code has none below 0, so ties go to the lowest index."""
-  return tf.maximum(statistic, 0.0) if form == "authors" else statistic
-
-
-def _squared_distances(plrs):
-  """All pairs of the n * m PLRs, [n m, n m] float64, and o.
-
-  From differences, in float64: a Gram matrix cancels, and benign models differ by
-  little; and it rounds a row by its place: copies of one model would not be equally far
-  from the others, and chance would decide ties instead of the index.
-  """
-  width = plrs.shape[-1]
-  rows = tf.cast(tf.reshape(plrs, [-1, width]), tf.float64)
-  squares = tf.map_fn(lambda row: tf.reduce_sum((rows - row) ** 2, axis=1), rows)
-  return squares, float(width)
-
-
-def _negative_fraction(statistic):
-  """Share of the pairs i < j with a negative statistic."""
-  ones = tf.ones_like(statistic)
-  pairs = tf.linalg.band_part(ones, 0, -1) - tf.linalg.band_part(ones, 0, 0)
-  negative = tf.reduce_sum(pairs * tf.cast(statistic < 0, tf.float64))
-  share = tf.math.divide_no_nan(negative, tf.reduce_sum(pairs))
-  return tf.cast(share, tf.float32)
 
 
 def _all_plrs(plr_fn, weights, specs):
@@ -314,3 +241,8 @@ def _all_plrs(plr_fn, weights, specs):
     fn_output_signature=tf.float32,
     parallel_iterations=1,
   )
+
+
+def _check_temperature(who, value):
+  advice = " The paper uses 1.0."
+  checks.check_positive(who, "temperature", "tau, Eq. 5", value, advice=advice)

@@ -55,6 +55,16 @@ def middle_row(sizes: tf.Tensor) -> tf.Tensor:
   return tf.argsort(sizes, stable=True)[(tf.shape(sizes)[0] - 1) // 2]
 
 
+def squared_differences(matrix: tf.Tensor) -> tf.Tensor:
+  """Like `squared_distances`, row by row from differences: slower, for short rows.
+
+  A Gram matrix cancels where rows differ by little, and it rounds a row by its place:
+  copies of one row would not be equally far from the others.
+  """
+  matrix = to_float64(matrix)
+  return tf.map_fn(lambda row: tf.reduce_sum((matrix - row) ** 2, axis=1), matrix)
+
+
 def squared_distances(matrix: tf.Tensor) -> tf.Tensor:
   """Squared L2 distances of all pairs of rows; [n, d] -> [n, n] float64.
 
@@ -68,6 +78,24 @@ def squared_distances(matrix: tf.Tensor) -> tf.Tensor:
   squares = tf.linalg.diag_part(products)
   distances = tf.maximum(squares[:, tf.newaxis] + squares - 2.0 * products, 0.0)
   return tf.linalg.set_diag(distances, tf.zeros_like(squares))
+
+
+def mean(matrix: tf.Tensor) -> tf.Tensor:
+  """Mean of the rows; [n, d] -> [d]; finite if the rows are.
+
+  >>> mean(tf.constant([[3e38, 1.0], [3e38, 3.0]])).numpy().tolist()[1]
+  2.0
+  """
+  plain = tf.reduce_mean(matrix, axis=0)
+  finite = tf.math.is_finite(plain)
+
+  def scaled():  # what the bare sum lost; the usual round does not come here
+    num_rows = tf.shape(matrix)[0]
+    share = tf.fill([1, num_rows], 1.0 / tf.cast(num_rows, tf.float32))
+    sums = combine(share, tf.cast(matrix, tf.float32))[0]
+    return tf.where(finite, plain, tf.cast(sums, plain.dtype))
+
+  return tf.cond(tf.reduce_all(finite), lambda: plain, scaled)
 
 
 def combine(weights: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:

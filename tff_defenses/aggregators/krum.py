@@ -23,6 +23,10 @@ def squared_distances(updates: tf.Tensor) -> tf.Tensor:
   difference would drown in the rounding of their norms; such pairs are taken from a
   second Gram matrix, seen from the row of median norm, which an outlier cannot be while
   most updates are honest. Distances too large for float32 are infinite.
+
+  Rows near each other but far from zero and from that row, a second group, keep float32
+  rounding of their common distance L: their squared distances are off by about
+  1e-7 L^2, which matters where L is a thousand times what they differ by.
   """
   gram = _symmetric(tf.linalg.matmul(updates, updates, transpose_b=True))
   norms = tf.linalg.diag_part(gram)
@@ -105,9 +109,11 @@ def aggregate(
   `columns` [d] bool limits the distances to some parameters (all by default).
 
   Raises:
-    ValueError: there are fewer updates than `num_selected`, or an unknown variant.
+    ValueError: `num_selected` is below 1 or above the number of updates, or an unknown
+      variant.
   """
   num_clients = tf.convert_to_tensor(updates).shape[0]
+  checks.check_at_least("krum.aggregate", "num_selected", "m", num_selected, 1)
   if num_clients is not None and num_selected > num_clients:
     raise ValueError(
       f"krum.aggregate: `num_selected` (m) must be at most n = {num_clients}, got "
@@ -137,6 +143,8 @@ class KrumFactory(base.StackedFactory):
   Deviations: below n = 2f + 3 Krum has no guarantee; it then counts one neighbour at
     least, as FL-PLAS needs (f = 27 of n = 30), and says so in `guarantee_holds`, which
     "authors" fulfils for f <= 1 only: its n - 3 neighbours are those for f = 1.
+    Distances are float32's: within a group of updates that lies a thousand times
+    farther from most others than its members from each other, they round.
   """
 
   num_byzantine: int
@@ -181,4 +189,4 @@ def _uniform_weight(selected):
 
 def _mean_of(updates, selected):
   # Not a weighted sum: zero times a huge update is still rounding, or infinite.
-  return tf.reduce_mean(tf.boolean_mask(updates, selected), axis=0)
+  return geometry.mean(tf.boolean_mask(updates, selected))

@@ -136,7 +136,7 @@ def _rule(updates, layer):
     density_dropped=tf.cast(tf.reduce_min(densities), tf.float32),
   )
   # Not a weighted sum: a huge update that is dropped must leave no rounding behind.
-  return tf.reduce_mean(tf.boolean_mask(updates, selected), axis=0), measurements
+  return geometry.mean(tf.boolean_mask(updates, selected)), measurements
 
 
 def relevant_columns(updates: tf.Tensor, layer) -> tf.Tensor:

@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_defenses.aggregators import base, checks, rows, stacking
+from tff_defenses.aggregators import base, checks, geometry, rows, stacking
 
 WEIGHTINGS = ("uniform", "examples")
+_NO_SUMS = (tff.aggregators.UnweightedMeanFactory, base.PlainFactory)
 
 
 def aggregate(updates: tf.Tensor, *, num_examples=None) -> tf.Tensor:
@@ -21,10 +22,10 @@ def aggregate(updates: tf.Tensor, *, num_examples=None) -> tf.Tensor:
   Without any example it is zero: the global weights then stay.
   """
   if num_examples is None:
-    return tf.reduce_mean(updates, axis=0)
+    return geometry.mean(tf.convert_to_tensor(updates))
   counts = tf.cast(num_examples, tf.float32)
   weight = tf.math.divide_no_nan(counts, tf.reduce_sum(counts))
-  return tf.linalg.matvec(updates, weight, transpose_a=True)
+  return geometry.combine(weight[tf.newaxis], updates)[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +42,16 @@ class FiniteMeanFactory(base.PlainFactory):
       Algorithm 1), n_i being the images that client i trained on in an epoch, without
       a batch that it drops. Inside plain TFF they are unknown and equal.
     sum_factory: how the updates are summed: None: TFF's plain sum, or another factory
-      for sums. A mean is the only rule here that can do with a sum; all others look at
-      the single updates. (TFF 0.87's worker cannot run
-      `tff.aggregators.SecureSumFactory`; a runtime with secure sums is needed.)
+      whose result is the sum itself, since it is divided by the sum of the weights. A
+      mean is the only rule here that can do with a sum; all others look at the single
+      updates. (TFF 0.87's worker cannot run `tff.aggregators.SecureSumFactory`; a
+      runtime with secure sums is needed.) What the constructors of
+      `tff.aggregators.DifferentiallyPrivateFactory` make is a mean already
+      (`gaussian_fixed` and the others divide by the clients of a round) and cannot be
+      told from a sum here: use it in place of this factory, not inside it.
   Raises:
     ValueError: an unknown weighting. TypeError: `sum_factory` is no unweighted
-      factory; in create: U holds a non-float.
+      factory, or known to be a mean or a rule; in create: U holds a non-float.
   Deviations: as in TFF's mean, sums have the variables' own width: float16 holds no
     sum of many examples, so weigh such models uniformly; and updates that are finite
     times their weights may add up to infinity (two of 3e38), which loses the round.
@@ -65,6 +70,11 @@ class FiniteMeanFactory(base.PlainFactory):
       raise TypeError(
         f"{who}: `sum_factory` must be an unweighted TFF factory, got "
         f"{type(self.sum_factory).__name__}. For example tff.aggregators.SumFactory()."
+      )
+    if isinstance(self.sum_factory, _NO_SUMS):
+      raise TypeError(
+        f"{who}: `sum_factory` must return a sum, which this factory divides by the "
+        f"weights, got {type(self.sum_factory).__name__}. Use that one by itself."
       )
 
   def create_informed(self, value_type: tff.Type) -> tff.templates.MeasuredProcess:

@@ -6,6 +6,7 @@ Symbols: k finite updates, m mixed rows, one or more clients behind each.
 
 import collections
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -28,18 +29,29 @@ class Mix(NamedTuple):
   measurements: rows.Measurements
 
 
-class MixingFactory(base.StackedFactory):
+class MixingFactory:
   """Base of the wrappers; a subclass is a frozen dataclass with a field `inner`.
 
-  It implements `_mix`. With a model-aware `inner` the wrapper is model-aware too.
+  It implements `_mix`. With a model-aware `inner` the wrapper is model-aware too, else
+  it is a plain factory: what is made is an instance of the wrapper and of one of both.
   """
 
   def __new__(cls, inner=None, *args, **kwargs):
-    wrapper = super().__new__(cls)
-    if not isinstance(inner, base.ModelAwareFactory):
-      return wrapper
-    wrapper.__init__(inner, *args, **kwargs)
-    return _ModelAwareMixing(wrapper)
+    wanted = _class_for(cls._wrapper_class(), isinstance(inner, base.ModelAwareFactory))
+    made = object.__new__(wanted)
+    if not isinstance(made, cls):  # a copy with an inner rule of the other kind
+      made.__init__(inner, *args, **kwargs)
+    return made
+
+  def __reduce__(self):
+    names = [field.name for field in dataclasses.fields(self)]
+    settings = {name: getattr(self, name) for name in names}
+    return functools.partial(self._wrapper_class(), **settings), ()
+
+  @classmethod
+  def _wrapper_class(cls) -> type:
+    """The class that was written, for those that `_class_for` makes of it."""
+    return cls.__bases__[0] if issubclass(cls, _KINDS) else cls
 
   def _mix(self, updates: tf.Tensor, round_number: tf.Tensor) -> Mix:
     """Mixes the finite updates [k, d] of a round (from 1)."""
@@ -48,6 +60,10 @@ class MixingFactory(base.StackedFactory):
   @property
   def needs_client_identity(self) -> bool:
     return needs_client_identity(self.inner)
+
+
+class _PlainMixing(base.StackedFactory):
+  """A wrapper around a plain rule."""
 
   def _initial_state(self, specs):
     inner = _row_rule(self.inner)._initial_state(specs)
@@ -66,40 +82,47 @@ class MixingFactory(base.StackedFactory):
     return new_state, row, _to_clients(measured, mix)
 
 
-@dataclasses.dataclass(frozen=True)
 class _ModelAwareMixing(base.StackedModelAwareFactory):
   """A wrapper around a model-aware factory."""
 
-  wrapper: MixingFactory
-
-  def __repr__(self):
-    return repr(self.wrapper)
-
   def on_shared(self, is_shared):
-    inner = self.wrapper.inner.on_shared(is_shared)
-    return dataclasses.replace(self.wrapper, inner=inner)
+    return dataclasses.replace(self, inner=self.inner.on_shared(is_shared))
 
   def _warn_of_model(self):
-    self.wrapper.inner._warn_of_model()
+    self.inner._warn_of_model()
 
   def _initial_state(self, specs):
-    inner = self.wrapper.inner._initial_state(specs)
+    inner = self.inner._initial_state(specs)
     return collections.OrderedDict(round=tf.constant(0), inner=inner)
 
   def _step(self, state, weights, updates, specs):
     new_state = collections.OrderedDict(round=state["round"] + 1)
 
     def on_finite(updates):
-      mix = self.wrapper._mix(updates, new_state["round"])
-      new_state["inner"], row, measured = self.wrapper.inner._step(
+      mix = self._mix(updates, new_state["round"])
+      new_state["inner"], row, measured = self.inner._step(
         state["inner"], weights, mix.mixed, specs
       )
-      measured["num_rejected_mixed"] = measured.pop("num_rejected")
+      # A rule that looks at rows which are not finite too rejects none.
+      rejected = measured.pop("num_rejected", tf.constant(0))
+      measured["num_rejected_mixed"] = rejected
       return row, _to_clients(measured, mix)
 
     keep = rows.finite_rows(updates)
     row, measurements = rows.on_kept_rows(keep, on_finite, updates)
     return new_state, row, measurements
+
+
+_KINDS = (_PlainMixing, _ModelAwareMixing)
+
+
+@functools.cache
+def _class_for(wrapper: type, model_aware: bool) -> type:
+  """The wrapper's class, of one kind of factory."""
+  kind = _KINDS[model_aware]
+  names = ("__module__", "__qualname__", "__doc__")
+  copied = {name: getattr(wrapper, name) for name in names}
+  return type(kind)(wrapper.__name__, (wrapper, kind), copied)
 
 
 class _RowMean(base.StackedFactory):

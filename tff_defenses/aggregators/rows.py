@@ -32,7 +32,8 @@ def on_kept_rows(
   """Runs a rule on the rows that `keep` marks and spreads what it measured.
 
   If no row is kept, or there is none, the rule runs on one row of zeros and its result
-  is replaced by zero: the round then leaves the global weights as they are.
+  is replaced by zero: the round then leaves the global weights as they are. What it
+  measured of that row is replaced too: flags are False, numbers 0.
 
   Args:
     keep: [n] bool.
@@ -73,7 +74,7 @@ def _spread(value, keep, positions):
   # TensorFlow refuses to scatter into nothing: at least one place, cut off again.
   places = tf.maximum(tf.cast(num_clients, tf.int64), 1)
   if value.shape.rank == 0:
-    return value
+    return tf.where(tf.reduce_any(keep), value, tf.zeros_like(value))
   if value.shape.rank == 1:
     full = tf.scatter_nd(positions[:, 0:1], value, [places])[:num_clients]
     return tf.where(keep, full, tf.zeros_like(full))

@@ -27,20 +27,40 @@ def check_value_type(who: str, value_type: tff.Type) -> None:
     value_type: The type of one client's update.
 
   Raises:
-    TypeError: A leaf is not a float, or a shape is not fully known.
+    TypeError: A leaf is not a float, a shape is not fully known, there is no number at
+      all, or a structure has no Python container.
   """
   parts = tff.structure.flatten(value_type)
   ok = bool(parts) and all(isinstance(part, tff.TensorType) for part in parts)
   if not ok or not tff.types.is_structure_of_floats(value_type):
     raise TypeError(
-      f"{who}: the updates must be a structure of float tensors, got "
-      f"{value_type.compact_representation()}. Cast or drop the other leaves."
+      f"{who}: the updates must be a structure of float16, float32 or float64 tensors, "
+      f"got {value_type.compact_representation()}. Cast or drop the other leaves."
     )
   if not all(tff.types.is_shape_fully_defined(part.shape) for part in parts):
     raise TypeError(
       f"{who}: every tensor of the updates must have a known shape, got "
       f"{value_type.compact_representation()}. Build the model with fixed sizes."
     )
+  if num_parameters(value_type) == 0:
+    raise TypeError(
+      f"{who}: the updates must hold a number at least, got "
+      f"{value_type.compact_representation()}. Train a variable."
+    )
+  if not _has_containers(value_type):
+    raise TypeError(
+      f"{who}: the type of the updates must say which Python container each structure "
+      f"is, got a bare tff.StructType, {value_type.compact_representation()}. Make it "
+      "with tff.to_type from a list or an OrderedDict."
+    )
+
+
+def _has_containers(value_type: tff.Type) -> bool:
+  """Whether every structure of a type is a list, a dict, ... in Python."""
+  if not isinstance(value_type, tff.StructType):
+    return True
+  known = isinstance(value_type, tff.StructWithPythonType)
+  return known and all(map(_has_containers, value_type.children()))
 
 
 def tensor_specs(value_type: tff.Type):
@@ -125,8 +145,9 @@ def last_kernel(specs) -> tuple[int, list[int], bool]:
   Returns:
     (first column of the kernel, its shape, whether a bias of as many numbers as the
     kernel has outputs follows). Without a kernel: the last variable, as [1, size].
+    Variables that hold no number are passed over.
   """
-  variables = leaves(specs)
+  variables = [leaf for leaf in leaves(specs) if leaf.shape.num_elements()]
   sizes = [leaf.shape.num_elements() for leaf in variables]
   ranked = [k for k, leaf in enumerate(variables) if leaf.shape.rank >= 2]
   if not ranked:
@@ -149,7 +170,7 @@ def kernel_columns(specs) -> np.ndarray:
   Raises:
     ValueError: No tensor has a rank above 1.
   """
-  variables = leaves(specs)
+  variables = [leaf for leaf in leaves(specs) if leaf.shape.num_elements()]
   if all(leaf.shape.rank <= 1 for leaf in variables):
     raise ValueError(
       "A rule that compares kernels only needs a tensor of rank 2 or more, got shapes "

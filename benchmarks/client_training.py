@@ -183,16 +183,12 @@ def _parse_flags():
   add(
     "--clients",
     type=_at_least(1),
-    help="clients a round (default: "
-    + ", ".join(f"{c.num_clients} {c.model}" for c in CASES.values())
-    + ")",
+    help=f"clients a round (default: {_defaults('num_clients')})",
   )
   add(
     "--images",
     type=_at_least(1),
-    help="images of each client (default: "
-    + ", ".join(f"{c.num_images} {c.model}" for c in CASES.values())
-    + ")",
+    help=f"images of each client (default: {_defaults('num_images')})",
   )
   add(
     "--intra_op_threads",
@@ -219,6 +215,11 @@ def _parse_flags():
     "(default: the number of usable cores)",
   )
   return parser.parse_args()
+
+
+def _defaults(name):
+  """A setting of every case, in words."""
+  return ", ".join(f"{getattr(case, name)} {case.model}" for case in CASES.values())
 
 
 def _at_least(minimum):

@@ -47,32 +47,32 @@ def _versions(runs):
 
 def _data(runs):
   """Runs of one data set whose files were not the same: another `--data_dir`."""
-  known = [run for run in runs if _server_digest(run)]
-  alike = _grouped(known, lambda run: [run.config.get(n) for n in _OF_SERVER_DATA])
-  for group in alike.values():
-    found = _grouped(group, _server_digest)
-    if len(found) > 1:
-      parts = "; ".join(map(_names, found.values()))
-      yield (
-        f"report: runs on {group[0].config['dataset']} must have read the same images, "
-        f"got {len(found)} sets of files: {parts}. Give all the same --data_dir; run "
-        "again what read the others."
-      )
+  for dataset, count, parts in _differing(runs, _server_digest, _OF_SERVER_DATA):
+    yield (
+      f"report: runs on {dataset} must have read the same images, got {count} sets of "
+      f"files: {parts}. Give all the same --data_dir; run again what read the others."
+    )
 
 
 def _starts(runs):
   """Runs that were to start alike and did not: another cache, or another machine."""
-  known = [run for run in runs if _start_digest(run)]
-  alike = _grouped(known, lambda run: [run.config.get(n) for n in _OF_START])
+  for dataset, count, parts in _differing(runs, _start_digest, _OF_START):
+    yield (
+      f"report: runs on {dataset} must have started from the same weights, got {count} "
+      f"starts: {parts}. Give all the same --cache_dir on one machine; run again what "
+      "started from the others."
+    )
+
+
+def _differing(runs, digest: Callable, settings):
+  """(data set, number, names) of each group alike in settings and not in a digest."""
+  known = [run for run in runs if digest(run)]
+  alike = _grouped(known, lambda run: [run.config.get(n) for n in settings])
   for group in alike.values():
-    found = _grouped(group, _start_digest)
+    found = _grouped(group, digest)
     if len(found) > 1:
       parts = "; ".join(map(_names, found.values()))
-      yield (
-        f"report: runs on {group[0].config['dataset']} must have started from the same "
-        f"weights, got {len(found)} starts: {parts}. Give all the same --cache_dir on "
-        "one machine; run again what started from the others."
-      )
+      yield group[0].config["dataset"], len(found), parts
 
 
 def _server_digest(run):

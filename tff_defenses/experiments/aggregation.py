@@ -6,15 +6,11 @@ import numpy as np
 import tensorflow_federated as tff
 
 from tff_defenses import aggregators
+from tff_defenses.experiments import config_checks
 from tff_defenses.experiments.config import ExperimentConfig
 from tff_defenses.experiments.held_out import HeldOut
 from tff_defenses.experiments.registry_calls import call_builder
 from tff_defenses.learning import optimizers, root_training
-
-_AUTHORS_STATISTICS = {
-  **dict.fromkeys(("fedavg", "rsa", "norm_clipping"), "first"),
-  **dict.fromkeys(("fltrust", "flame"), "initial"),
-}
 
 
 def build_aggregator(config: ExperimentConfig, model_fn: Callable, held: HeldOut):
@@ -50,7 +46,7 @@ def moving_statistics(config: ExperimentConfig) -> str:
   initial ones; under Krum those of its choice, which "mean" gives as well.
   """
   if config.moving_statistics == "authors":
-    return _AUTHORS_STATISTICS.get(config.defense, "mean")
+    return config_checks.AUTHORS_STATISTICS.get(config.defense, "mean")
   return "mean"
 
 

@@ -21,7 +21,10 @@ OPTIMIZERS = ("adam", "sgd")
 PARTICIPATIONS = ("fixed_frequency", "random")
 AUX_SOURCES = ("train_holdout", "authors")
 MOVING_STATISTICS = ("mean", "authors")
-_TAKE_FIRST = ("fedavg", "rsa", "norm_clipping")  # see aggregation.moving_statistics
+AUTHORS_STATISTICS = {  # defense -> whose, in FL-PLAS's code; see `aggregation`
+  **dict.fromkeys(("fedavg", "rsa", "norm_clipping"), "first"),
+  **dict.fromkeys(("fltrust", "flame"), "initial"),
+}
 EVAL_CLIENTS = ("all", "sampled")
 MEASURES = ("extractor_swap",)
 NO_ATTACK = "none"
@@ -238,7 +241,7 @@ def _statistics_that_do_not_fit(config):
   """FL-PLAS's code takes a malicious client's wherever one takes part."""
   if (
     config.moving_statistics == "authors"
-    and config.defense in _TAKE_FIRST
+    and AUTHORS_STATISTICS.get(config.defense) == "first"
     and models.MODELS[config.model_name].has_moving_statistics
     and config.num_malicious
     and not config.malicious_first

@@ -46,6 +46,20 @@ def test_finite_rows_by_hand():
   assert rows.finite_rows(matrix).numpy().tolist() == [1, 0, 0, 0, 0, 1]
 
 
+@pytest.mark.parametrize("shape", [[6, 2], [None, 2], [None, None]])
+def test_finite_rows_in_a_graph_of_any_shape(shape):
+  """TensorFlow's optimizer takes a product with known zeros for zero, NaN or not."""
+  spec = tf.TensorSpec(shape, tf.float32)
+  marked = tf.function(rows.finite_rows, input_signature=[spec])
+  matrix = np.float32([[1, 2], [NAN, 1], [1, INF], [-INF, 1], [INF, -INF], [0, 0]])
+  assert marked(matrix).numpy().tolist() == [1, 0, 0, 0, 0, 1]
+  assert marked(matrix[::-1]).numpy().tolist() == [1, 0, 0, 0, 0, 1]
+
+
+def test_no_rows_are_no_finite_rows():
+  assert rows.finite_rows(tf.zeros([0, 3])).shape == [0]
+
+
 @pytest.mark.parametrize("huge", [1e30, -1e30, 3.4e38, 1e-45])
 def test_huge_and_tiny_numbers_are_finite(huge):
   """A norm of them overflows: no rule may mistake that for a broken client."""

@@ -96,6 +96,16 @@ def test_a_reduced_card_says_so_at_the_top_and_never_reproduced(reproduce, tmp_p
   assert "1 within band (reduced)" in text and "reproduced" not in text
 
 
+def test_the_legend_explains_marks_not_words(reproduce, tmp_path):
+  krum, flare = fabricated.cell(), fabricated.cell(column="FLARE")
+  plan = reproduce(krum, flare)
+  fabricated.put_seeds(plan, krum, dict.fromkeys(range(3), 0.9))
+  for seed in plan.seeds:
+    fabricated.put(tmp_path, plan.config_of(flare, seed), error="Disk full.")
+  text = fabricated.report_of(tmp_path)
+  assert "x outside the band." in text and "failed failed" not in text
+
+
 def test_notes_are_printed_once_and_numbered(reproduce, tmp_path):
   changes = {"comparable": False, "note": "Other data."}
   names = ("Krum", "FLARE")
@@ -270,6 +280,22 @@ def test_tables_too_wide_are_broken_and_repeat_their_labels():
   text = report_text.render(document, width=60)
   assert max(map(len, text.splitlines())) <= 60
   assert text.count("a long label") >= 3 and text.count("column 5") == 1
+
+
+def test_labels_that_fill_the_page_are_a_numbered_list():
+  header = ("data set", "rule", "settings", "n", "accuracy %")
+  rows = tuple(("digits", rule, "word " * 9, "-", "50.0") for rule in ("krum", "flare"))
+  document = Document("Title", "", (), (Table("T", header, rows, labels=4),))
+  lines = report_text.render(document, width=40).splitlines()
+  assert max(map(len, lines)) <= 40
+  assert lines[-9:-4] == [
+    "all:  data set digits, settings word",
+    "      word word word word word word word",
+    "      word",
+    "1:    rule krum",
+    "2:    rule flare",
+  ]
+  assert [line.split() for line in lines[-2:]] == [["1", "50.0"], ["2", "50.0"]]
 
 
 def _runs_table(folder):

@@ -225,6 +225,28 @@ def test_statistics_weigh_as_the_rule_reports(measured, expected):
   assert server_work.client_weights(measured, default=1) == expected
 
 
+def test_statistics_that_stay_are_not_rounded():
+  """Neither 2^24 + 1 nor 0.1 in float64 is a float32."""
+  info_type = tff.to_type(collections.OrderedDict(client_index=np.int32))
+  values = [tff.TensorType(np.int64, [1]), tff.TensorType(np.float64, [1])]
+  old_type = tff.to_type(values)
+
+  @tff.federated_computation(
+    tff.FederatedType(old_type, tff.SERVER),
+    tff.FederatedType(old_type, tff.CLIENTS),
+    tff.FederatedType(info_type, tff.CLIENTS),
+  )
+  def combined(old, new, info):
+    return server_work.combine_statistics(
+      old, new, info, tff.federated_value((), tff.SERVER)
+    )
+
+  old = [np.int64([2**24 + 1]), np.float64([0.1])]
+  failed = [np.int64([7]), np.float64([np.nan])]
+  kept = combined(old, [failed], [collections.OrderedDict(client_index=0)])
+  assert [value.tolist() for value in kept] == [[2**24 + 1], [0.1]]
+
+
 def test_an_attack_may_pass_over_the_data_more_often():
   """It trains on its own two passes, not on the clients' one."""
 

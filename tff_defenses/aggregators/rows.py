@@ -21,8 +21,9 @@ def all_finite(value) -> tf.Tensor:
 
 def finite_rows(matrix: tf.Tensor) -> tf.Tensor:
   """Marks the rows without NaN or infinity; [n, d] -> [n] bool."""
-  # A product with zero is zero unless the number is not finite.
-  zeros = tf.zeros(tf.shape(matrix)[1:], matrix.dtype)
+  # A product with zero is zero unless the number is not finite. TensorFlow's optimizer
+  # thinks otherwise where it knows the shape, so these zeros are none that it can see.
+  zeros = tf.cast(tf.reduce_any(matrix[:1] > np.inf, axis=0), matrix.dtype)
   return tf.equal(tf.linalg.matvec(matrix, zeros), 0.0)
 
 

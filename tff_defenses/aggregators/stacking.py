@@ -120,7 +120,8 @@ def flatten(value) -> tf.Tensor:
 def unflatten(row: tf.Tensor, specs):
   """Inverse of `flatten`; [d] float32 -> the structure that `specs` describes.
 
-  Where whole numbers are asked for, the nearest: a mean of equal counters is theirs.
+  Where whole numbers are asked for, the nearest: a mean of equal counters is theirs, up
+  to 2^24, beyond which float32 has gaps.
   """
   wanted = leaves(specs)
   parts = tf.split(row, [spec.shape.num_elements() for spec in wanted])

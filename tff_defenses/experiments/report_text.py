@@ -71,6 +71,8 @@ def _blocks(table: Table, width):
     for i in range(len(table.header))
   ]
   taken = sum(min(size, narrow + _GAP) for size in sizes[:count])
+  if rows and count > 1 and taken + max(sizes[count:], default=0) > width:
+    return _numbered(table, width)
   blocks, room = [[]], width - taken
   for i in range(count, len(sizes)):
     if blocks[-1] and room < sizes[i]:
@@ -79,6 +81,30 @@ def _blocks(table: Table, width):
     blocks[-1].append(i)
     room -= sizes[i]
   return "\n\n".join(_block(table, rows, [*range(count), *b], narrow) for b in blocks)
+
+
+def _numbered(table: Table, width):
+  """Labels that leave no room for anything else: a list of them, then the numbers."""
+  count, rows = table.labels, table.rows
+  differs = [len({row[i] for row in rows}) > 1 for i in range(count)]
+  keys = [str(number) for number in range(1, len(rows) + 1)]
+  known = [("all", [not d for d in differs], rows[0])] if not all(differs) else []
+  known += [(key, differs, row) for key, row in zip(keys, rows, strict=True)]
+  indent = " " * (max(len(key) for key, *_ in known) + 1 + _GAP)
+  listed = [
+    textwrap.fill(
+      ", ".join(
+        f"{table.header[i]} {row[i]}" for i in range(count) if told[i] and row[i] != "-"
+      ),
+      width,
+      initial_indent=f"{key}:".ljust(len(indent)),
+      subsequent_indent=indent,
+    )
+    for key, told, row in known
+  ]
+  short = tuple((key, *row[count:]) for key, row in zip(keys, rows, strict=True))
+  numbers = Table(table.title, ("#", *table.header[count:]), short)
+  return "\n".join(listed) + "\n\n" + _blocks(numbers, width)
 
 
 def _grouped(table: Table, width):

@@ -137,8 +137,9 @@ def as_printed(card):
   rows = tuple(
     (label, *(row.get(c, "") for c in columns)) for label, row in grid.items()
   )
-  used = [k for k in scorecard.counts(card.scores) if _MARKS[k]]
-  marks = "; ".join(f"{_MARKS[k]} {_LEGEND.get(k, card.word(k))}" for k in used)
+  words = {k: _LEGEND.get(k, card.word(k)) for k in scorecard.counts(card.scores)}
+  marked = [k for k, word in words.items() if _MARKS[k] not in ("", word)]
+  marks = "; ".join(f"{_MARKS[k]} {words[k]}" for k in marked)
   legend = "paper | ours, mean ± standard deviation over seeds, in % unless stated."
   title = "Paper and ours" + (f" ({card.label})" if card.label else "")
   return Table(title, ("", *columns), rows, legend, f"{marks}." if marks else "")

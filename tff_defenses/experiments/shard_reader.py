@@ -48,6 +48,9 @@ def read(
 
   Raises:
     ValueError: `batch_size`, `epochs` or `augment` is out of range.
+
+  Deviations: with `drop_remainder`, as in FL-PLAS's code, a client with less than a
+    batch takes one step; there it takes none.
   """
   import tensorflow as tf
 

@@ -233,7 +233,9 @@ def combine_statistics(old, new, info, measurements, form: str = "mean"):
     clean = tf.where(finite[:, tf.newaxis] > 0, stacked, 0.0)
     total = tf.reduce_sum(weight)
     mean = tf.linalg.matvec(clean, weight, transpose_a=True) / total
-    return stacking.unflatten(tf.where(total > 0, mean, stacking.flatten(old)), specs)
+    found = stacking.leaves(stacking.unflatten(mean, specs))
+    pairs = zip(found, stacking.leaves(old), strict=True)
+    return stacking.pack(specs, [tf.where(total > 0, m, o) for m, o in pairs])
 
   return tff.federated_map(combine, (old, stack, measurements))
 

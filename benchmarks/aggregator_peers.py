@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 NEEDS_A_MODEL = ("flare", "fltrust", "fl_plas")
+ADDING_UP = ("fedavg", "norm_clipping", "lfighter")  # compare few columns or none
 
 
 def specs_of(num_columns: int) -> list:
@@ -79,6 +80,13 @@ def peers_of(name: str, updates, num_dropped: int) -> dict[str, Callable]:
   def bulyan():
     return gram(), middle_of_sorted()
 
+  def towards_centre(steps):  # distances to a point, then a weighted mean
+    centre = matrix.mean(axis=0)
+    for _ in range(steps):
+      weights = 1 / np.linalg.norm(matrix - centre, axis=1)
+      centre = weights @ matrix / weights.sum()
+    return centre
+
   median = {"np.median": lambda: np.median(matrix, axis=0), "np.sort": middle_of_sorted}
   signs = {"np.sign, mean": lambda: np.sign(matrix).mean(axis=0)}
   special = {
@@ -88,10 +96,13 @@ def peers_of(name: str, updates, num_dropped: int) -> dict[str, Callable]:
     "rsa": signs,
     # Krum on the means of two rows each.
     "bucketing": {"Gram of n/2 rows": lambda: gram(updates[::2])},
+    "centered_clipping": {"one such step in NumPy": lambda: towards_centre(1)},
+    "geometric_median": {"four such steps in NumPy": lambda: towards_centre(4)},
+    "foolsgold": {"Gram of the last kernel": lambda: gram(updates[:, -850:-10])},
   }
   if name in special:
     return special[name]
-  if name in ("fedavg", "norm_clipping", "lfighter"):
+  if name in ADDING_UP:
     return {"np.mean": lambda: matrix.mean(axis=0)}
   return {"Gram": gram}
 

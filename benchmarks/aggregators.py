@@ -13,8 +13,9 @@ Four tables:
              for the rules that look at each parameter by itself or add up, and for the
              rules that compare clients one Gram matrix of what they compare
              (`tf.matmul(x, x, transpose_b=True)`; bucketing, with Krum inside: of the
-             n/2 buckets), the least that they can do. ByzFL (PyTorch, as many threads)
-             is a further peer where installed; its Multi-Krum averages n - f rows, ours
+             n/2 buckets; foolsgold: of the last kernel), the least that they can do.
+             TensorFlow has two threads, NumPy one. ByzFL (PyTorch, two threads) is a
+             further peer where installed; its Multi-Krum averages n - f rows, ours
              n - f - 2.
     flare    seconds of FLARE's server step on its CIFAR-10 model with 10 auxiliary
              images. The paper: 3.2 s for 10 clients, 28.3 s for 50.

@@ -1,8 +1,8 @@
-"""Does every attack bite? Each against the rule it was made for, and against the mean.
+"""Do attacks bite? Each against the rule it was made for, and against the mean.
 
 Run by hand:
 
-    python benchmarks/attack_strength.py                 # all, about 20 minutes
+    python benchmarks/attack_strength.py   # all that digits can show, about 20 minutes
     python benchmarks/attack_strength.py --attack fang_krum sign_flip --seeds 0 1 2
 
 Real digits (`mnist5k`), LeNet, ten clients, few images and rounds: enough to see

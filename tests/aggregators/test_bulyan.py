@@ -115,6 +115,13 @@ def test_authors_by_hand():
   )
   assert updates[picked.numpy(), 0].tolist() == [0, 1, 3]
   assert bulyan.aggregate(updates, 1, variant="authors").numpy().tolist() == [1]
+  # A second variable, of three numbers, has the clients in opposite order, so that ties
+  # fall the other way: picks 3, 1 and 7, medoid 3. Weights are shares of four numbers.
+  opposite = np.float32([[15], [7], [3], [1], [0]])
+  both = np.concatenate([updates, opposite, opposite, opposite], axis=1)
+  row, measured = rule(both, 1, (1, 3), variant="authors")
+  assert row.numpy().tolist() == [1, 3, 3, 3]
+  assert measured["weight"].numpy().tolist() == [0, 0.25, 0.75, 0, 0]
 
 
 def test_huge_updates_are_picked_last(rng):

@@ -88,6 +88,9 @@ def test_clipped_mean_by_hand():
   # Norms 5, 1, 10: the median is 5, so (0, 10) counts as (0, 5).
   rows = tf.constant([[3.0, 4.0], [1.0, 0.0], [0.0, 10.0]])
   np.testing.assert_allclose(geometric_median.clipped_mean(rows), [4 / 3, 3], rtol=1e-6)
+  # Of two norms the lower one: half of the rows may be huge.
+  rows = tf.constant([[3.0], [100.0]])
+  assert geometric_median.clipped_mean(rows).numpy().tolist() == [3.0]
 
 
 @pytest.mark.parametrize("huge", [1e30, -1e30, 3.4e38])

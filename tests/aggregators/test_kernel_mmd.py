@@ -81,6 +81,9 @@ def test_median_gamma_by_hand():
   # Distances of 0, 1, 3: 1, 2, 3; median 2; gamma = 1 / 8. (m = 1 is fine here.)
   gamma = kernel_mmd.median_gamma(np.float32([[[0]], [[1]], [[3]]]))
   assert float(gamma) == pytest.approx(1 / 8)
+  # An even number of them, of 0, 1, 3, 7: 1, 2, 3, 4, 6, 7; median 3.5.
+  gamma = kernel_mmd.median_gamma(np.float32([[[0]], [[1]], [[3]], [[7]]]))
+  assert float(gamma) == pytest.approx(1 / (2 * 3.5**2))
 
 
 def test_median_gamma_of_equal_plrs_is_one_over_width():

@@ -27,6 +27,7 @@ def scores_by_numpy(updates, f):
 
 def test_scores_by_hand():
   assert krum.krum_scores(LINE, 1).numpy().tolist() == [5, 2, 5, 13, 18820]
+  assert krum.krum_scores([[3.0, 4.0]], 0).numpy().tolist() == [0]  # it is alone
 
 
 def test_authors_scores_by_hand():

@@ -79,6 +79,17 @@ def test_one_parameter_by_hand():
   assert changed[malicious].tolist() == [[-7.0]] * 4
 
 
+def test_krum_is_tried_with_the_f_that_is_told():
+  deltas, malicious = noisy(1)
+  found = set()
+  for told in (0, 1, 3, 6):
+    attack = FangKrumAttack(num_byzantine=told)
+    step = rounds.craft(attack, deltas, malicious)[1]["lambda"]
+    assert step == pytest.approx(lambda_by_numpy(deltas, malicious, told), rel=1e-4)
+    found.add(step)
+  assert len(found) > 1
+
+
 @pytest.mark.parametrize("num_selected", [1, 3])
 @pytest.mark.parametrize("variant", krum.VARIANTS)
 def test_the_servers_own_rule_picks_it_and_not_twice_as_far(variant, num_selected):
@@ -169,8 +180,10 @@ def test_kernels_decide_where_the_rule_compares_kernels_only():
   assert np.array_equal(changed[4], expected)  # biases go back as well
 
 
-def test_authors_form_takes_each_tensor_for_itself():
+@pytest.mark.parametrize("size", [1.0, 1e-6])  # of which the steps are a part
+def test_authors_form_takes_each_tensor_for_itself(size):
   deltas, malicious = noisy(5)
+  deltas *= np.float32(size)
   attack = FangKrumAttack(form="authors", shapes=SHAPES)
   changed, measured = rounds.craft(attack, deltas, malicious)
   steps = []
@@ -185,7 +198,7 @@ def test_authors_form_takes_each_tensor_for_itself():
     steps.append(step)
     expected = row(tensor[~malicious], step)
     np.testing.assert_allclose(changed[4, part], expected, atol=1e-12)
-  assert measured["lambda"] == pytest.approx(np.mean(steps))
+  assert measured["lambda"] == pytest.approx(np.mean(steps)) and min(steps) > 0
 
 
 def test_direction_may_be_that_of_the_weights():

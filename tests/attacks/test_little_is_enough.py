@@ -63,6 +63,22 @@ def test_rows_that_rules_reject_do_not_count_in_n():
   )
 
 
+def test_attackers_whose_own_training_failed_count_in_n():
+  deltas, malicious = rounds.drawn(0)
+  attack = little_is_enough.LittleIsEnoughAttack()
+  whole = rounds.craft(attack, deltas, malicious)[1]["z"]
+  deltas[np.flatnonzero(malicious)[:2]] = np.nan
+  assert rounds.craft(attack, deltas, malicious)[1]["z"] == whole
+
+
+def test_no_shift_is_no_negative_one():
+  # n = 10, f = 2: q = 4, Phi^-1(4 / 8) = 0.
+  deltas, malicious = rounds.drawn(1, malicious=(2, 5))
+  attack = little_is_enough.LittleIsEnoughAttack()
+  measured = rounds.craft(attack, deltas, malicious)[1]
+  assert measured == {"z": 0.0, "z_was_negative": 0.0, "no_attack": 0.0}
+
+
 def test_a_malicious_majority_has_a_finite_z():
   deltas, malicious = rounds.drawn(3, malicious=range(8))
   changed, measured = rounds.craft(

@@ -55,6 +55,10 @@ def test_hours_by_hand(costs, tmp_path):
   seconds = 10 + 20 * (312.5 + 1.25) + 20 * 2.5 + 4 * 2 * 2
   assert row["hours"] == pytest.approx(seconds / 3600)
   assert (row["images"], row["rounds"]) == (100_000, 20)
+  # The last round is scored too, wherever it lies.
+  longer = calibration.estimate([dataclasses.replace(config, rounds=21)], None).iloc[0]
+  seconds += 312.5 + 1.25 + 2.5 + 2 * 2
+  assert longer["hours"] == pytest.approx(seconds / 3600)
 
 
 @pytest.mark.parametrize(

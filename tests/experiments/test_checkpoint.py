@@ -85,6 +85,7 @@ DAMAGES = {
   "cut": lambda file: os.truncate(file, file.stat().st_size // 2),
   "emptied": lambda file: os.truncate(file, 0),
   "removed": lambda file: file.unlink(),
+  "renamed": lambda file: file.rename(file.with_name(f"{file.name}x")),
 }
 
 
@@ -97,7 +98,7 @@ def test_damaged_state_is_told_and_the_one_before_is_used(tmp_path, caplog, dama
   of_newest = [p for p in files if "round_2" in str(p)]
   assert len(of_newest) >= 4  # graph, values, index, checksum
   for i, file in enumerate(of_newest):
-    if not file.stat().st_size and damage != "removed":
+    if not file.stat().st_size and damage not in ("removed", "renamed"):
       continue
     copy = tmp_path / f"copy{i}"
     shutil.copytree(tmp_path / "whole", copy)

@@ -1,10 +1,11 @@
 """Claims end with their process; marks of failure are whole and readable."""
 
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -55,24 +56,20 @@ def test_killed_process_holds_nothing(tmp_path):
     pass
 
 
-def test_looking_does_not_get_in_the_way_of_a_claim(tmp_path):
+def test_who_looks_holds_nothing_and_is_waited_for(tmp_path, monkeypatch):
   with claims.claim(tmp_path):
     pass
-  stop = threading.Event()
+  looking = os.open(tmp_path / ".claim", os.O_RDONLY)
+  fcntl.flock(looking, fcntl.LOCK_SH)
+  assert not claims.is_held(tmp_path)
 
-  def look():
-    while not stop.is_set():
-      claims.is_held(tmp_path)
+  def stop_looking(seconds):
+    fcntl.flock(looking, fcntl.LOCK_UN)
 
-  watcher = threading.Thread(target=look)
-  watcher.start()
-  try:
-    for _ in range(200):
-      with claims.claim(tmp_path):
-        pass
-  finally:
-    stop.set()
-    watcher.join()
+  monkeypatch.setattr(claims.time, "sleep", stop_looking)
+  with claims.claim(tmp_path):
+    pass
+  os.close(looking)
 
 
 def test_folder_that_cannot_be_made_raises(tmp_path):

@@ -167,9 +167,7 @@ def break_with(monkeypatch):
   return set_error
 
 
-def test_failed_run_is_marked_and_the_mark_goes_with_the_next_attempt(
-  toy, break_with, fedavg_run
-):
+def test_failed_run_is_marked_and_the_mark_goes_with_the_next_attempt(toy, break_with):
   config = toy()
   break_with(ZeroDivisionError("no clients"))
   with pytest.raises(ZeroDivisionError):

@@ -219,6 +219,17 @@ def test_fractions_become_percent_and_zero_has_its_own_band():
   assert (flare.reported, flare.band) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize(
+  ("printed", "band"), [(0.0, 5.0), (0.07, 5.3), (0.15, 13.3), (0.2, 15.0)]
+)
+def test_an_attack_that_never_works_is_not_one_that_worked_a_little(printed, band):
+  """Up to `within`, a band ends a step short of zero."""
+  bands = {"accuracy": {"within": 15, "within_at_zero": 5, "step": 1.7, "reason": "?"}}
+  (row,) = small_file()["rows"]
+  table = parse(bands=bands, rows=[{**row, "reported_fraction": {"FedAvg": printed}}])
+  assert cells_of(table)["digits", "FedAvg"].band == pytest.approx(band)
+
+
 def test_settings_of_row_and_column_are_joined():
   cell = cells_of(parse())["digits", "mean votes"]
   assert cell.settings == {

@@ -162,6 +162,35 @@ def test_dirichlet_gives_little_to_clients_that_are_already_full():
     assert largest <= 600 + 600 + 10  # below N/n before one more whole class
 
 
+class Drawn:
+  """A generator whose Dirichlet shares are told and which keeps every order."""
+
+  def __init__(self, *shares):
+    self._shares = iter(shares)
+
+  def dirichlet(self, alpha):
+    return np.array(next(self._shares))
+
+  def permutation(self, x):
+    return np.asarray(x)
+
+
+@pytest.mark.parametrize(
+  ("shares", "min_size", "expected"),
+  [
+    # Of the first class 3 and 1 of four images, of the second 2 and 2.
+    ([(0.75, 0.25), (0.5, 0.5)], 0, [5, 3]),
+    ([(0.75, 0.25), (0.5, 0.5)], 3, [5, 3]),  # three are enough
+    # Client 0 holds its N / n = 4 images after the first class and gets no more.
+    ([(1.0, 0.0), (0.5, 0.5)], 0, [4, 4]),
+  ],
+)
+def test_dirichlet_by_hand(shares, min_size, expected):
+  labels = np.repeat([0, 1], 4)
+  parts = partition.dirichlet(labels, 2, 0.5, Drawn(*shares), min_size=min_size)
+  assert sizes(parts) == expected
+
+
 def test_large_alpha_is_nearly_even():
   parts = partition.dirichlet(balanced(10, 600), 10, 1e4, rng())
   assert sizes(parts) == pytest.approx([600] * 10, rel=0.1)

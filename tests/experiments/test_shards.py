@@ -86,7 +86,7 @@ def test_damaged_folder_is_repaired_with_a_warning(tmp_path, caplog, damage):
 
 def test_nothing_is_left_beside_the_folder(tmp_path):
   found = write(tmp_path)
-  with pytest.raises(ValueError):
+  with pytest.raises(ValueError, match="labels of client 0"):
     write(tmp_path, key={"bad": 1}, clients=[client(2, start=255)])
   assert list(tmp_path.iterdir()) == [found.folder]
 

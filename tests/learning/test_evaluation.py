@@ -106,7 +106,7 @@ def test_moving_statistics_are_used_and_stay_as_they_are():
 def test_other_numbers_of_weights_raise():
   weights = weights_of(LENET())
   short = tff.learning.models.ModelWeights(weights.trainable[:-1], [])
-  with pytest.raises(ValueError):
+  with pytest.raises(ValueError, match="shorter than"):
     evaluation.Evaluator(LENET).predict(short, IMAGES)
 
 

@@ -219,6 +219,18 @@ def batch_norm_fn():
   )
 
 
+@pytest.mark.parametrize("factor", [np.nan, 1e30])
+def test_a_client_with_broken_statistics_keeps_its_own(factor):
+  """1e30: only the variance overflows."""
+  process = fl_plas.build_fl_plas(split.make_model_fn(batch_norm_fn), SGD, ["features"])
+  state, client_states = start(process, 2)
+  broken = dataset(5, 0).map(
+    lambda b: collections.OrderedDict(x=b["x"] * factor, y=b["y"])
+  )
+  _, after, _ = process.next(state, client_states, [CLIENTS[0], broken])
+  assert equal(after[1], client_states[1]) and not equal(after[0], client_states[0])
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_moving_statistics_stay_unless_they_are_shared(shared):
   process = fl_plas.build_fl_plas(

@@ -267,7 +267,7 @@ def _band(bands, row, metric, column, name, reported, bound, unit):
     return float(band.get("within_at_zero", band["within"]))
   # An attack that never works must not pass for one that worked a little.
   short_of_none = reported - band.get("step", 0)
-  is_small = "step" in band and band["within_at_zero"] < reported < band["within"]
+  is_small = "step" in band and band["within_at_zero"] < reported <= band["within"]
   return float(short_of_none if is_small else band["within"])
 
 

@@ -219,10 +219,22 @@ def batch_norm_fn():
   )
 
 
+@pytest.fixture(scope="module")
+def batch_norm_processes(runtime):
+  """Whether moving statistics are shared -> the process."""
+  model_fn = split.make_model_fn(batch_norm_fn)
+  return {
+    shared: fl_plas.build_fl_plas(
+      model_fn, SGD, ["features"], share_moving_statistics=shared
+    )
+    for shared in (False, True)
+  }
+
+
 @pytest.mark.parametrize("factor", [np.nan, 1e30])
-def test_a_client_with_broken_statistics_keeps_its_own(factor):
+def test_a_client_with_broken_statistics_keeps_its_own(batch_norm_processes, factor):
   """1e30: only the variance overflows."""
-  process = fl_plas.build_fl_plas(split.make_model_fn(batch_norm_fn), SGD, ["features"])
+  process = batch_norm_processes[False]
   state, client_states = start(process, 2)
   broken = dataset(5, 0).map(
     lambda b: collections.OrderedDict(x=b["x"] * factor, y=b["y"])
@@ -232,13 +244,8 @@ def test_a_client_with_broken_statistics_keeps_its_own(factor):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_moving_statistics_stay_unless_they_are_shared(shared):
-  process = fl_plas.build_fl_plas(
-    split.make_model_fn(batch_norm_fn),
-    SGD,
-    ["features"],
-    share_moving_statistics=shared,
-  )
+def test_moving_statistics_stay_unless_they_are_shared(batch_norm_processes, shared):
+  process = batch_norm_processes[shared]
   state, client_states = start(process, 2)
   state, after, _ = process.next(state, client_states, CLIENTS[:2])
   means = [float(s["statistics"][0][0]) for s in after]
@@ -246,10 +253,8 @@ def test_moving_statistics_stay_unless_they_are_shared(shared):
   assert (float(state.global_model_weights.non_trainable[0][0]) == 0.0) != shared
 
 
-def test_shared_statistics_reach_clients_that_were_not_drawn():
-  process = fl_plas.build_fl_plas(
-    split.make_model_fn(batch_norm_fn), SGD, ["features"], share_moving_statistics=True
-  )
+def test_shared_statistics_reach_clients_that_were_not_drawn(batch_norm_processes):
+  process = batch_norm_processes[True]
   state, client_states = start(process, 2)
   state, _, _ = process.next(state, client_states[:1], CLIENTS[:1])
   statistics = state.global_model_weights.non_trainable

@@ -13,7 +13,8 @@ One JSON file a table or figure in `paper_numbers/`. A file holds
     `columns`, `unit` and `readings`: the same row under other `settings`;
   bands: metric, or the `band` that a row names -> `within`: how far from a printed
     number we still call it reproduced, `within_at_zero`, `step` (a number printed above
-    zero and below `within` must not be met by zero: its band ends a step short of it),
+    `within_at_zero` and up to `within` must not be met by zero: its band ends a step
+    short of it),
     `columns` (column -> within, whatever `step` says) and the `reason`; chosen before
     the runs, and since then only ever narrowed.
 

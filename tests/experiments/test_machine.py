@@ -33,12 +33,19 @@ def test_this_machine_has_a_name():
   assert machine.describe()["cpu"] != "unknown"
 
 
-@pytest.mark.parametrize("value", ["0", "1"])
-def test_whether_onednn_was_asked_for_is_told(monkeypatch, value):
-  monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", value)
-  assert machine.describe()["onednn"] == value
-  monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
-  assert machine.describe()["onednn"] == "not set"
+@pytest.mark.parametrize(
+  ("variable", "value", "key"),
+  [
+    ("TF_ENABLE_ONEDNN_OPTS", "0", "onednn"),
+    ("TF_ENABLE_ONEDNN_OPTS", "1", "onednn"),
+    ("ONEDNN_MAX_CPU_ISA", "AVX2", "max_isa"),
+  ],
+)
+def test_what_kernels_were_asked_for_is_told(monkeypatch, variable, value, key):
+  monkeypatch.setenv(variable, value)
+  assert machine.describe()[key] == value
+  monkeypatch.delenv(variable)
+  assert machine.describe()[key] == "not set"
 
 
 def test_a_run_lists_the_kinds_of_machines_in_turn(tmp_path):

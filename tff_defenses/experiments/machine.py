@@ -25,7 +25,8 @@ def describe(cpu_info: str | os.PathLike = _CPU_INFO) -> dict[str, Any]:
   return {
     "cpu": _first(text, "model name", "unknown"),
     "instructions": [name for name in _INSTRUCTIONS if name in has],
-    "onednn": os.environ.get(runtime.ONEDNN, "not set"),  # the variable's value
+    "onednn": os.environ.get(runtime.ONEDNN, "not set"),  # the variables' values
+    "max_isa": os.environ.get(runtime.MAX_ISA, "not set"),
     "cores": len(os.sched_getaffinity(0)),
     "system": f"{platform.system()} {platform.machine()}",
   }

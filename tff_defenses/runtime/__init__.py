@@ -11,9 +11,10 @@ from tff_defenses.runtime.context import (
 from tff_defenses.runtime.environment import Finding, check, format_findings
 from tff_defenses.runtime.errors import WorkerError, WorkerTimeoutError
 from tff_defenses.runtime.remote import RemoteWorkers
-from tff_defenses.runtime.worker import ONEDNN, LocalWorker
+from tff_defenses.runtime.worker import MAX_ISA, ONEDNN, LocalWorker
 
 __all__ = [
+  "MAX_ISA",
   "ONEDNN",
   "Finding",
   "LocalWorker",

@@ -23,6 +23,9 @@ from tff_defenses.runtime.errors import WorkerError
 # TensorFlow leaves oneDNN off on CPUs without AVX-512 VNNI. On one of them MobileNet
 # trained 2.7 times as fast with it (`benchmarks/client_training.py` has the others).
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# The last bits of oneDNN's results depend on the instructions that it uses. "AVX2" here
+# gives a CPU with AVX-512 the digits of one without, for a third more time (LeNet).
+MAX_ISA = "ONEDNN_MAX_CPU_ISA"
 _UNAVAILABLE_SECONDS = 2.0  # ours: a broken connection shows before the dead process
 _TAIL_BYTES, _TAIL_LINES = 65536, 20
 

@@ -1,6 +1,7 @@
 """What README says of published results."""
 
 import dataclasses
+import json
 import shutil
 
 from tests.experiments import fake_runs
@@ -44,6 +45,16 @@ def test_readme_gives_the_command_and_the_counts(source, tmp_path):
     "--dataset=fashion_mnist --defense=fedavg,krum --attack=none --seeds=0 "
   ) in text
   assert "in the table run so far: " in results_section.counts(tmp_path / "published")
+
+
+def test_readme_tells_what_is_wrong_with_the_runs(source, tmp_path):
+  folder = tmp_path / "published"
+  publish.publish(source, folder / source.name)
+  assert "Problems:" not in readme(folder)
+  for number, file in enumerate(sorted(folder.rglob("summary.json"))):
+    file.with_name("start.json").write_text(json.dumps({"weights": f"{number}"}))
+  faults = readme(folder).split("Problems:\n\n")[1].split("\n\n")[0]
+  assert faults.startswith("- report: runs on fashion\\_mnist must have started from")
 
 
 def test_readme_has_a_command_for_each_set_of_seeds(source, tmp_path):

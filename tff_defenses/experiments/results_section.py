@@ -172,11 +172,15 @@ def _table(card) -> str:
   label += " From random weights." if card.plan.from_scratch else ""
   legend = f"{table.legend} {table.marks}".strip()
   text = report_markdown.escaped(f"{card.plan.table.title}.{label} {legend}")
-  repeat = "\n".join(f"- `{command}`" for command in _commands(card))
-  return (
-    f"{title}{text}\n\n{report_markdown.table_of(table)}\n\n"
-    f"Again, or narrowed to a cell:\n\n{repeat}"
-  )
+  parts = [f"{title}{text}", report_markdown.table_of(table)]
+  if card.faults:  # such as runs that began from two starts
+    parts += ["Problems:", _bullets(map(report_markdown.escaped, card.faults))]
+  commands = _bullets(f"`{command}`" for command in _commands(card))
+  return "\n\n".join([*parts, "Again, or narrowed to a cell:", commands])
+
+
+def _bullets(lines) -> str:
+  return "\n".join(f"- {line}" for line in lines)
 
 
 def _commands(card) -> list[str]:

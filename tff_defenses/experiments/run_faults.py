@@ -59,8 +59,8 @@ def _starts(runs):
   for dataset, count, parts in _differing(runs, _start_digest, _OF_START):
     yield (
       f"report: runs on {dataset} must have started from the same weights, got {count} "
-      f"starts: {parts}. Give all the same --cache_dir on one machine; run again what "
-      "started from the others."
+      f"starts: {parts}. Give all the same --cache_dir or, on CPUs with and without "
+      "AVX-512, ONEDNN_MAX_CPU_ISA=AVX2; run again what started from the others."
     )
 
 

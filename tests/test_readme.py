@@ -96,7 +96,7 @@ def known_flags():
 
 def text_of(document):
   """Without commands of pip and TFF's worker, whose flags are not ours."""
-  text = (ROOT / document).read_text()
+  text = (ROOT / document).read_text().replace("\\_", "_")  # as Markdown shows it
   return re.sub(r"pip install [^&`\n]*|worker_binary [^`]*", "", text)
 
 

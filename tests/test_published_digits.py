@@ -22,7 +22,7 @@ FLAGS = (
 )
 
 
-@pytest.mark.slow  # a minute, and its bytes are promised for CPUs with AVX2 alone
+@pytest.mark.slow  # a minute, and its bytes are those of AVX2's kernels alone
 @pytest.mark.skipif(
   "avx2" not in machine.describe()["instructions"], reason="this CPU has no AVX2"
 )

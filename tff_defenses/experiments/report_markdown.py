@@ -15,7 +15,7 @@ def render(document: Document) -> str:
   for block in document.blocks:
     parts.append(f"## {escaped(block.title)}")
     if isinstance(block, Lines):
-      parts.append("\n".join(f"- {escaped(item)}" for item in block.items))
+      parts.append(bullets(map(escaped, block.items)))
     else:
       parts.append(table_of(block))
       below = f"{block.legend} {block.marks}".strip()
@@ -30,6 +30,11 @@ def escaped(text: str) -> str:
   a\|b \*c\* fl\_plas 5 %
   """
   return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
+
+
+def bullets(lines: Iterable[str]) -> str:
+  """A list whose lines are Markdown already."""
+  return "\n".join(f"- {line}" for line in lines)
 
 
 def table_of(table: Table) -> str:

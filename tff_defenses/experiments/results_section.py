@@ -174,13 +174,10 @@ def _table(card) -> str:
   text = report_markdown.escaped(f"{card.plan.table.title}.{label} {legend}")
   parts = [f"{title}{text}", report_markdown.table_of(table)]
   if card.faults:  # such as runs that began from two starts
-    parts += ["Problems:", _bullets(map(report_markdown.escaped, card.faults))]
-  commands = _bullets(f"`{command}`" for command in _commands(card))
+    faults = map(report_markdown.escaped, card.faults)
+    parts += ["Problems:", report_markdown.bullets(faults)]
+  commands = report_markdown.bullets(f"`{command}`" for command in _commands(card))
   return "\n\n".join([*parts, "Again, or narrowed to a cell:", commands])
-
-
-def _bullets(lines) -> str:
-  return "\n".join(f"- {line}" for line in lines)
 
 
 def _commands(card) -> list[str]:

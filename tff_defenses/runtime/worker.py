@@ -49,7 +49,8 @@ class LocalWorker:
   The worker ends with the driver in each case: `stop`, normal end, exception, Ctrl-C,
   SIGTERM and SIGKILL. Like TFF's own, it serves unencrypted on every network interface
   of the machine, on a port that changes with each start. It computes with oneDNN unless
-  the environment has TF_ENABLE_ONEDNN_OPTS=0.
+  the environment has TF_ENABLE_ONEDNN_OPTS=0, and with the CPU's best instructions
+  unless ONEDNN_MAX_CPU_ISA names others.
 
   Args:
     num_cores: cores the worker may count on, >= 1. Default: all usable ones.

@@ -38,10 +38,11 @@ def use_remote_workers(
   """Makes running workers TFF's default context.
 
   Start one on each machine: `TF_ENABLE_ONEDNN_OPTS=1 worker_binary --port=8000
-  --max_concurrent_computation_calls=4`. The traffic is not encrypted: private networks
-  and tunnels only. Clients are split evenly over the workers and partial aggregates
-  merged, so with two or more a computation must contain just one aggregation and return
-  nothing of the clients.
+  --max_concurrent_computation_calls=4`, with ONEDNN_MAX_CPU_ISA too where it is set
+  here: a worker's kernels are its own environment's. The traffic is not encrypted:
+  private networks and tunnels only. Clients are split evenly over the workers and
+  partial aggregates merged, so with two or more a computation must contain just one
+  aggregation and return nothing of the clients.
 
   Args:
     addresses: `host:port` of each worker.
